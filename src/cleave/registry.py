@@ -1,0 +1,63 @@
+"""Every plugin by section and name. A class is imported when it is asked for, not before."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from cleave.spec import ConfigError, build, nearest
+
+PLUGINS: dict[str, dict[str, str]] = {
+    "datasets": {
+        "coco": "cleave.datasets.coco:Coco",
+        "folder": "cleave.datasets.folder:Folder",
+        "scenes": "cleave.datasets.scenes:Scenes",
+    },
+    "features": {
+        "colour": "cleave.backbones.colour:Colour",
+        "vit": "cleave.backbones.vit:Vit",
+    },
+    "depth": {
+        "depth_anything": "cleave.depth.transformers:DepthAnything",
+        "files": "cleave.depth.files:Files",
+        "flat": "cleave.depth.flat:Flat",
+        "marigold": "cleave.depth.marigold:Marigold",
+        "rendered": "cleave.depth.rendered:Rendered",
+        "zoedepth": "cleave.depth.transformers:ZoeDepth",
+    },
+    "graphs": {
+        "cosine": "cleave.graphs.cosine:Cosine",
+    },
+    "masks": {
+        "cleave3d": "cleave.masks.cleave3d:Cleave3D",
+        "cuts3d": "cleave.masks.cuts3d:CutS3D",
+        "maskcut": "cleave.masks.maskcut:MaskCut",
+        "tokencut": "cleave.masks.tokencut:TokenCut",
+    },
+    "benchmarks": {
+        "coco": "cleave.benchmarks.coco:CocoBenchmark",
+    },
+}
+
+
+def lookup(section: str, kind: str, where: str) -> type:
+    """The class registered under `kind`.
+
+    Raises:
+        ConfigError: no such plugin; the text lists those there are.
+    """
+    known = PLUGINS[section]
+    if kind not in known:
+        raise ConfigError(f"{where}: no kind {kind!r} of {section}; {nearest(kind, known)}")
+    module, _, name = known[kind].partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def make(section: str, spec: Mapping[str, Any], where: str | None = None) -> Any:
+    """Builds a plugin from a spec: a mapping with the key `kind` and the plugin's fields."""
+    where = where or section
+    if "kind" not in spec:
+        raise ConfigError(f"{where}: needs the key 'kind'; {nearest('', PLUGINS[section])}")
+    fields = {key: value for key, value in spec.items() if key != "kind"}
+    return build(lookup(section, spec["kind"], where), fields, where)

@@ -1,0 +1,200 @@
+"""The types that pass between stages: frozen, and validated when they are made.
+
+Glossary used everywhere: H, W image pixels; h, w patch grid; N = h*w patches in row-major order;
+C feature channels; M masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class CleaveError(Exception):
+    """Base of every error that is the user's to mend; its text says what, where and how."""
+
+
+class DataError(CleaveError):
+    """An image, annotation or artifact that is not what it must be."""
+
+
+class Size(NamedTuple):
+    """Height and width in pixels, in this order; never pass a bare tuple."""
+
+    height: int
+    width: int
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise DataError(what)
+
+
+@dataclass(frozen=True)
+class Image:
+    """One picture. `id` is its path in the data set without suffix: the key that joins artifacts."""
+
+    id: str
+    pixels: Array  # (H, W, 3) uint8 RGB
+
+    def __post_init__(self):
+        p = self.pixels
+        _require(
+            p.ndim == 3 and p.shape[2] == 3 and p.dtype == np.uint8 and min(p.shape[:2]) > 0,
+            f"image {self.id!r}: expected (H, W, 3) uint8, got {p.shape} {p.dtype}",
+        )
+
+    @property
+    def size(self) -> Size:
+        return Size(*self.pixels.shape[:2])
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Dense features of one image on its patch grid.
+
+    `facets` maps a name ("key", "query", "value", "token") to (h, w, C) float32. `cls` is (C,),
+    `attention` the CLS-to-patch softmax (heads, h, w); both are None where a backbone has none.
+    """
+
+    facets: Mapping[str, Array]
+    size: Size  # of the original image
+    input_size: Size  # of what the backbone saw
+    stride: int  # pixels of the input an axis that one patch covers
+    cls: Array | None = None
+    attention: Array | None = None
+    heads: int = 1
+
+    def __post_init__(self):
+        _require(bool(self.facets), "a FeatureMap needs at least one facet")
+        grids = {f.shape[:2] for f in self.facets.values()}
+        _require(len(grids) == 1, f"facets on different grids: {sorted(grids)}")
+        for name, facet in self.facets.items():
+            _require(facet.ndim == 3, f"facet {name!r}: expected (h, w, C), got {facet.shape}")
+            _require(bool(np.isfinite(facet).all()), f"facet {name!r} holds NaN or infinity")
+
+    @property
+    def grid(self) -> Size:
+        return Size(*next(iter(self.facets.values())).shape[:2])
+
+
+@dataclass(frozen=True)
+class DepthMap:
+    """Distance from the camera; larger is farther, always. May be coarser than the image."""
+
+    values: Array  # (H', W') float32, finite
+    unit: Literal["metre", "relative"] = "relative"
+    filled: float = 0.0  # share of pixels in [0, 1] that the source lacked and that were filled
+
+    def __post_init__(self):
+        v = self.values
+        _require(v.ndim == 2 and min(v.shape) > 0, f"depth: expected (H, W), got {v.shape}")
+        _require(bool(np.isfinite(v).all()), "depth holds NaN or infinity")
+
+
+@dataclass(frozen=True)
+class PatchGraph:
+    """The binarised affinity W = floor + (1 - floor) * edges over the N patches of one image.
+
+    `edges` is symmetric and packed along its rows with `np.packbits`: (N, ceil(N / 8)) uint8.
+    A node is masked out by clearing its row and column. The first spectrum (of the whole graph) is
+    kept so that the first cut of every mask method is free.
+    """
+
+    edges: Array  # (N, ceil(N/8)) uint8
+    grid: Size
+    size: Size  # of the original image
+    floor: float = 1e-5
+    threshold: float | None = None  # cosine above which two patches are joined
+    importance: Array | None = None  # (h, w) float32, Spatial Importance in [beta, 1]
+    eigenvalues: Array | None = None  # (E,) float64, ascending, without the trivial first one
+    eigenvectors: Array | None = None  # (E, N) float64, in the sign convention of ops.ncut
+    residuals: Array | None = None  # (E,) float64, relative residual of each pair
+
+    def __post_init__(self):
+        n = self.grid.height * self.grid.width
+        _require(
+            self.edges.shape == (n, (n + 7) // 8) and self.edges.dtype == np.uint8,
+            f"edges: expected ({n}, {(n + 7) // 8}) uint8, got {self.edges.shape}",
+        )
+
+
+@dataclass(frozen=True)
+class MaskSet:
+    """M instance masks of one image: pseudo-masks, relabelled masks and predictions alike.
+
+    `trust` is a confidence map per mask on the patch grid, in [0, 1] (Spatial Confidence in
+    CutS3D, stability in cleave3d); `parents` the index of the mask that contains it, or -1.
+    """
+
+    size: Size
+    masks: Array  # (M, H, W) bool
+    scores: Array  # (M,) float64
+    labels: Array | None = None  # (M,) int64
+    parents: Array | None = None  # (M,) int64
+    trust: Array | None = None  # (M, h, w) float16
+    notes: Mapping[str, float] = field(default_factory=dict)  # counters of the method, for the log
+
+    def __post_init__(self):
+        m = len(self.masks)
+        _require(
+            self.masks.shape == (m, *self.size) and self.masks.dtype == bool,
+            f"masks: expected (M, {self.size.height}, {self.size.width}) bool, "
+            f"got {self.masks.shape} {self.masks.dtype}",
+        )
+        for name in ("scores", "labels", "parents", "trust"):
+            value = getattr(self, name)
+            _require(
+                value is None or len(value) == m,
+                f"{name}: expected {m} entries, got {0 if value is None else len(value)}",
+            )
+        _require(bool(np.isfinite(self.scores).all()), "scores hold NaN or infinity")
+
+    @classmethod
+    def empty(cls, size: Size) -> MaskSet:
+        return cls(size, np.zeros((0, *size), bool), np.zeros(0))
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def __getitem__(self, index) -> MaskSet:
+        """Pick masks by a slice, an index array or a boolean array; parents are dropped."""
+        index = np.arange(len(self))[index].reshape(-1)
+        picked = {
+            name: None if (value := getattr(self, name)) is None else value[index]
+            for name in ("masks", "scores", "labels", "trust")
+        }
+        return replace(self, **picked, parents=None)
+
+    @property
+    def boxes(self) -> Array:
+        """(M, 4) float64, x0 y0 x1 y1 with exclusive ends; zeros for an empty mask."""
+        boxes = np.zeros((len(self), 4))
+        for i, mask in enumerate(self.masks):
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            if len(rows):
+                boxes[i] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+        return boxes
+
+    @property
+    def areas(self) -> Array:
+        """(M,) int64 pixels."""
+        return self.masks.reshape(len(self), -1).sum(1)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that a mask method may look at; what it does not name in `needs` is None."""
+
+    image: Image
+    features: FeatureMap | None = None
+    graph: PatchGraph | None = None
+    depth: DepthMap | None = None
+
+
+Scores = dict[str, float]  # metric -> value in percent; a table is a concat of these
