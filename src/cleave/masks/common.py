@@ -1,0 +1,117 @@
+"""What every mask method needs: oriented bipartitions in, a MaskSet at image size out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cleave.ops import bits, ncut
+from cleave.ops.refine import Refinement, refine
+from cleave.types import Array, MaskSet, PatchGraph, Scene, Size
+
+WORKING_SIZE = Size(480, 480)  # of the refinement, for images of any shape: CutLER maskcut.py:321
+
+
+@dataclass(frozen=True)
+class Bipartition:
+    """One normalised cut, oriented by CutLER's corner and peak rules (ops.ncut.orient)."""
+
+    vector: Array  # (N,) float64, large inside the foreground
+    foreground: Array  # (N,) bool
+    seed: int  # node of the largest component of `vector`
+
+
+class Bisector:
+    """Cuts one graph again and again, with ever more of its nodes painted.
+
+    A painted node loses its edges but stays, joined to all others by the floor weight, as in
+    CutLER, where its features are zeroed (maskcut.py:71-79). Removing it instead costs half of
+    the precision (cuts3d_study.md section 5).
+    """
+
+    def __init__(self, graph: PatchGraph):
+        self._graph = graph
+        self._known: dict[bytes, Bipartition | None] = {}
+        self.solved = 0  # eigenproblems solved so far
+
+    def __call__(self, painted: Array) -> Bipartition | None:
+        """The cut of what is not painted.
+
+        Args:
+            painted: (h, w) or (N,) bool.
+
+        Returns:
+            None if there is nothing to cut: fewer than two nodes, or all painted. The same
+            painting gives the same object, without a second eigenproblem.
+        """
+        painted = painted.reshape(-1)
+        key = np.packbits(painted).tobytes()
+        if key not in self._known:
+            cuttable = len(painted) > 1 and not painted.all()
+            self._known[key] = self._cut(painted) if cuttable else None
+        return self._known[key]
+
+    def _cut(self, painted: Array) -> Bipartition:
+        graph = self._graph
+        if graph.eigenvectors is not None and not painted.any():
+            vector = graph.eigenvectors[0]
+        else:
+            edges = bits.clear(graph.edges, painted)
+            vector = ncut.spectrum(edges, len(painted), graph.floor).vectors[0]
+            self.solved += 1
+        return Bipartition(*ncut.orient(vector, graph.grid))
+
+
+def finish(
+    scene: Scene,
+    patch_masks: Array | Sequence[Array],
+    scores: Array | Sequence[float],
+    *,
+    trust: Array | Sequence[Array] | None = None,
+    refine: Refinement = "crf",
+    subtract_earlier: bool = True,
+    working_size: Size = WORKING_SIZE,
+    notes: Mapping[str, float] | None = None,
+) -> MaskSet:
+    """Patch masks to a MaskSet at the size of the image; masks that end up empty are left out.
+
+    Args:
+        patch_masks: (M, h, w) bool, in the order in which they were found.
+        scores: (M,).
+        trust: (M, h, w) in [0, 1], or None.
+        refine: see `cleave.ops.refine.refine`; `none` goes straight to the size of the image.
+        subtract_earlier: a patch belongs to the first mask that has it (maskcut.py:144-149).
+        working_size: that at which the refinement runs.
+        notes: counters of the method, to which `refined_away` is added.
+    """
+    size = scene.image.size
+    if len(patch_masks) == 0:
+        return MaskSet(size, np.zeros((0, *size), bool), np.zeros(0), notes=dict(notes or {}))
+    masks = np.asarray(patch_masks, bool)
+    if subtract_earlier:
+        masks = disjoint(masks)
+    full, keep = _refined(scene, masks, refine, working_size)
+    return MaskSet(
+        size,
+        full[keep],
+        np.asarray(scores, np.float64)[keep],
+        trust=None if trust is None else np.asarray(trust, np.float16)[keep],
+        notes={**(notes or {}), "refined_away": float(masks.any((1, 2)).sum() - keep.sum())},
+    )
+
+
+def disjoint(masks: Array) -> Array:
+    """(M, h, w) bool, each without what the masks before it hold."""
+    before = np.logical_or.accumulate(masks, axis=0)
+    return masks & ~np.concatenate([np.zeros_like(masks[:1]), before[:-1]])
+
+
+def _refined(scene: Scene, masks: Array, how: Refinement, work: Size) -> tuple[Array, Array]:
+    size = scene.image.size
+    if how == "none":
+        return refine(scene.image.pixels, masks, how, size=size)
+    from cleave.io.images import resize
+
+    return refine(resize(scene.image.pixels, work), masks, how, size=size)
