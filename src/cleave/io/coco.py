@@ -1,0 +1,320 @@
+"""Masks of many images in one COCO JSON: what every stage after the cuts reads and writes.
+
+Valid for `pycocotools.coco.COCO(path)`; beyond the format an image carries its `key` (the image id
+of this project), `digest` and `notes`, an annotation its `score` and, where there are such,
+`label`, `parent` (index among the annotations of its image) and `trust` (8 bits a patch).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from cleave import __version__
+from cleave.io.atomic import replacing, write_json
+from cleave.io.images import ImageRecord
+from cleave.ops import rle
+from cleave.types import DataError, MaskSet, Size
+
+Json = dict[str, Any]
+CATEGORIES = [{"id": 1, "name": "fg"}]  # class-agnostic: CutLER, builtin_meta.py:157
+
+
+class MaskFile(Mapping[str, MaskSet]):
+    """Image id to MaskSet; a set is decoded when it is asked for, so memory holds RLE only."""
+
+    def __init__(self, content: Json):
+        self.info: Json = content["info"]
+        self._images = {image["key"]: image for image in content["images"]}
+        self._annotations: dict[int, list[Json]] = {i["id"]: [] for i in content["images"]}
+        for annotation in content["annotations"]:
+            self._annotations[annotation["image_id"]].append(annotation)
+
+    def __getitem__(self, image_id: str) -> MaskSet:
+        image = self._images[image_id]
+        size = Size(image["height"], image["width"])
+        return decode_annotations(self.annotations(image_id), size, image.get("notes", {}))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._images)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def records(self) -> list[ImageRecord]:
+        return [
+            ImageRecord(i["key"], i["file_name"], i["height"], i["width"], i["id"], i["digest"])
+            for i in self._images.values()
+        ]
+
+    def annotations(self, image_id: str) -> list[Json]:
+        """The COCO annotations of one image, undecoded."""
+        return self._annotations[self._images[image_id]["id"]]
+
+
+def encode_annotations(masks: MaskSet) -> list[Json]:
+    """A MaskSet as COCO annotations that still lack `id` and `image_id`."""
+    boxes, areas = masks.boxes, masks.areas
+    annotations = []
+    for i, mask in enumerate(masks.masks):
+        x0, y0, x1, y1 = boxes[i].tolist()
+        annotation = {
+            "area": int(areas[i]),
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "category_id": 1,
+            "iscrowd": 0,
+            "score": float(masks.scores[i]),
+            "segmentation": rle.encode(mask),
+        }
+        if masks.labels is not None:
+            annotation["label"] = int(masks.labels[i])
+        if masks.parents is not None:
+            annotation["parent"] = int(masks.parents[i])
+        if masks.trust is not None:
+            annotation["trust"] = _encode_trust(masks.trust[i])
+        annotations.append(annotation)
+    return annotations
+
+
+def decode_annotations(
+    annotations: Sequence[Json], size: Size, notes: Mapping[str, float] | None = None
+) -> MaskSet:
+    """The inverse of `encode_annotations`; trust comes back to within half a 255th."""
+
+    def column(name: str, dtype: type) -> np.ndarray | None:
+        present = bool(annotations) and name in annotations[0]
+        return np.array([a[name] for a in annotations], dtype) if present else None
+
+    masks = np.zeros((len(annotations), *size), bool)
+    for i, annotation in enumerate(annotations):
+        masks[i] = rle.decode(annotation["segmentation"])
+    trust = None
+    if annotations and "trust" in annotations[0]:
+        trust = np.stack([_decode_trust(a["trust"]) for a in annotations])
+    return MaskSet(
+        size,
+        masks,
+        np.array([a["score"] for a in annotations], np.float64),
+        column("label", np.int64),
+        column("parent", np.int64),
+        trust,
+        dict(notes or {}),
+    )
+
+
+def _encode_trust(trust: np.ndarray) -> Json:
+    levels = np.rint(trust.astype(np.float32) * 255).astype(np.uint8)
+    counts = base64.b64encode(zlib.compress(levels.tobytes(), 9)).decode("ascii")
+    return {"size": list(levels.shape), "counts": counts}
+
+
+def _decode_trust(trust: Json) -> np.ndarray:
+    levels = np.frombuffer(zlib.decompress(base64.b64decode(trust["counts"])), np.uint8)
+    return (levels.reshape(trust["size"]).astype(np.float32) / 255).astype(np.float16)
+
+
+def write_masks(
+    path: Path,
+    records: Sequence[ImageRecord],
+    masksets: Mapping[str, MaskSet] | Iterable[tuple[str, MaskSet]],
+    *,
+    spec: Mapping[str, Any],
+    version: int,
+    dataset: Mapping[str, Any],
+) -> None:
+    """Writes the masks of a shard; equal masks give equal bytes.
+
+    Args:
+        path: of the JSON file, replaced in one step.
+        records: every image of the shard, in the order of the file.
+        masksets: one per record, by id or as (id, masks) pairs in any order. A generator of pairs
+            holds one image's masks in memory at a time.
+        spec, version: of the stage that made the masks.
+        dataset: spec of the data set.
+
+    Raises:
+        DataError: a record without masks, masks without a record, a wrong size, or two images
+            with one number.
+    """
+    known = {record.id: record for record in records}
+    encoded: dict[str, tuple[list[Json], Mapping[str, float]]] = {}
+    for image_id, masks in masksets.items() if isinstance(masksets, Mapping) else masksets:
+        record = known.get(image_id)
+        if record is None:
+            raise DataError(f"{path}: masks of {image_id!r}, which is no image of this shard")
+        if masks.size != (record.height, record.width):
+            raise DataError(
+                f"{path}: masks of {image_id!r} are {tuple(masks.size)} (height, width), "
+                f"the image is {(record.height, record.width)}"
+            )
+        encoded[image_id] = encode_annotations(masks), masks.notes
+    if missing := [record.id for record in records if record.id not in encoded]:
+        raise DataError(f"{path}: no masks for {len(missing)} images, first {missing[0]!r}")
+    content = {
+        "info": _info(spec, version, dataset),
+        "images": [_image(record, encoded[record.id][1]) for record in records],
+        "annotations": [],
+        "categories": CATEGORIES,
+    }
+    _require_unique([image["id"] for image in content["images"]], path)
+    for record in records:
+        for annotation in encoded[record.id][0]:
+            number = len(content["annotations"]) + 1
+            content["annotations"].append(annotation | {"id": number, "image_id": record.number})
+    write_json(path, content)
+
+
+def read_masks(path: Path) -> tuple[list[ImageRecord], MaskFile]:
+    """Records in the order of the file, and a mapping from image id to MaskSet.
+
+    Raises:
+        DataError: the file is missing, cut short, or no mask file of this project.
+    """
+    masks = MaskFile(_load(path))
+    return masks.records, masks
+
+
+def merge(
+    paths: Sequence[Path],
+    output: Path,
+    *,
+    spec: Mapping[str, Any] | None = None,
+    version: int | None = None,
+) -> None:
+    """Joins shards into one COCO JSON, one shard in memory at a time.
+
+    Images come in the order of their keys and annotations are numbered anew from 1, so the result
+    does not depend on how the images were dealt to shards.
+
+    Args:
+        paths: mask files of one data set, made by one spec.
+        output: the joined file.
+        spec, version: recorded instead of those of the shards.
+
+    Raises:
+        DataError: no shards, shards of different specs, an image in two shards, or two images
+            with one number.
+    """
+    with _Spool(paths) as spool, replacing(output) as temporary:
+        info = dict(spool.info)
+        if spec is not None:
+            info["spec"] = dict(spec)
+        if version is not None:
+            info["version"] = version
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write('{"annotations":[')
+            number = 0
+            for image, annotations in spool:
+                for annotation in annotations:
+                    file.write("," if number else "")
+                    number += 1
+                    file.write(_dump(annotation | {"id": number, "image_id": image["id"]}))
+            file.write(f'],"categories":{_dump(CATEGORIES)},"images":[')
+            for position, (image, _) in enumerate(spool):
+                file.write(("," if position else "") + _dump(image))
+            file.write(f'],"info":{_dump(info)}}}\n')
+
+
+def write_predictions(paths: Sequence[Path], output: Path) -> None:
+    """Mask files as a plain COCO results list, for `COCO.loadRes` and evaluators from outside."""
+    kept = ("bbox", "category_id", "score", "segmentation")
+    with _Spool(paths) as spool, replacing(output) as temporary:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write("[")
+            separator = ""
+            for image, annotations in spool:
+                for annotation in annotations:
+                    result = {name: annotation[name] for name in kept} | {"image_id": image["id"]}
+                    file.write(separator + _dump(result))
+                    separator = ","
+            file.write("]\n")
+
+
+class _Spool:
+    """Images of many mask files in the order of their keys; only their keys stay in memory."""
+
+    def __init__(self, paths: Sequence[Path]):
+        if not paths:
+            raise DataError("no mask files to join")
+        self.info: Json = {}
+        self._file: IO[bytes] = tempfile.TemporaryFile()
+        self._places: list[tuple[str, int]] = []
+        numbers: list[int] = []
+        for path in paths:
+            content = _load(path)
+            self.info = self.info or content["info"]
+            if content["info"] != self.info:
+                raise DataError(f"{path}: made by another spec or version than {paths[0]}")
+            masks = MaskFile(content)
+            for image in content["images"]:
+                self._places.append((image["key"], self._file.tell()))
+                numbers.append(image["id"])
+                line = json.dumps([image, masks.annotations(image["key"])])
+                self._file.write(line.encode("ascii") + b"\n")
+        _require_unique(numbers, paths[0])
+        self._places.sort()
+
+    def __enter__(self) -> _Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[tuple[Json, list[Json]]]:
+        for _, place in self._places:
+            self._file.seek(place)
+            image, annotations = json.loads(self._file.readline())
+            yield image, annotations
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _load(path: Path) -> Json:
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: not a readable mask file ({error}); delete it to redo it"
+        ) from None
+    if not isinstance(content, dict) or not {"info", "images", "annotations"} <= content.keys():
+        raise DataError(f"{path}: no COCO file (needs the keys info, images, annotations)")
+    if content["images"] and "key" not in content["images"][0]:
+        raise DataError(f"{path}: a COCO file, but not of masks made by this project (no 'key')")
+    return content
+
+
+def _info(spec: Mapping[str, Any], version: int, dataset: Mapping[str, Any]) -> Json:
+    return {
+        "cleave": __version__,
+        "dataset": dict(dataset),
+        "spec": dict(spec),
+        "version": version,
+    }
+
+
+def _image(record: ImageRecord, notes: Mapping[str, float]) -> Json:
+    image = {
+        "id": record.number,
+        "file_name": record.path,
+        "height": record.height,
+        "width": record.width,
+        "key": record.id,
+        "digest": record.digest,
+    }
+    return image | {"notes": {k: float(v) for k, v in notes.items()}} if notes else image
+
+
+def _require_unique(numbers: Sequence[int], path: Path) -> None:
+    if len(set(numbers)) < len(numbers):
+        double = min(n for n in set(numbers) if numbers.count(n) > 1)
+        raise DataError(f"{path}: image number {double} occurs twice; is a shard given twice?")
