@@ -184,7 +184,7 @@ class MaskSet:
     @property
     def areas(self) -> Array:
         """(M,) int64 pixels."""
-        return self.masks.reshape(len(self), -1).sum(1)
+        return self.masks.sum((1, 2), dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -167,13 +167,13 @@ def test_refuses_what_does_not_fit(tmp_path):
     path = tmp_path / "m.json"
     with pytest.raises(DataError, match="height, width"):
         write_masks(path, [record("a", size)], {"a": MaskSet.empty(Size(6, 4))}, **MADE_BY)
+    empty = {"a": MaskSet.empty(size)}
     with pytest.raises(DataError, match="no masks for 1 images, first 'b'"):
-        empty = {"a": MaskSet.empty(size)}
         write_masks(path, [record("a", size), record("b", size)], empty, **MADE_BY)
     with pytest.raises(DataError, match="no image of this shard"):
         write_masks(path, [], {"a": MaskSet.empty(size)}, **MADE_BY)
+    records = [record("a", size, 1), record("b", size, 1)]
     with pytest.raises(DataError, match="number 1 occurs twice"):
-        records = [record("a", size, 1), record("b", size, 1)]
         write_masks(path, records, {i: MaskSet.empty(size) for i in "ab"}, **MADE_BY)
     assert not path.exists()
 

@@ -55,6 +55,11 @@ class MaskFile(Mapping[str, MaskSet]):
             for i in self._images.values()
         ]
 
+    def content(self) -> Iterator[tuple[Json, list[Json]]]:
+        """Each image entry with its annotations, in the order of the file."""
+        for image in self._images.values():
+            yield image, self._annotations[image["id"]]
+
     def annotations(self, image_id: str) -> list[Json]:
         """The COCO annotations of one image, undecoded."""
         return self._annotations[self._images[image_id]["id"]]
@@ -203,7 +208,8 @@ def merge(
         DataError: no shards, shards of different specs, an image in two shards, or two images
             with one number.
     """
-    with _Spool(paths) as spool, replacing(output) as temporary:
+    with replacing(output) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as scratch:
+        spool = _Spool(paths, scratch)
         info = dict(spool.info)
         if spec is not None:
             info["spec"] = dict(spec)
@@ -212,11 +218,11 @@ def merge(
         with open(temporary, "w", encoding="utf-8") as file:
             file.write('{"annotations":[')
             number = 0
-            for image, annotations in spool:
-                for annotation in annotations:
+            for _, found in spool:
+                for annotation in found:
                     file.write("," if number else "")
                     number += 1
-                    file.write(_dump(annotation | {"id": number, "image_id": image["id"]}))
+                    file.write(_dump(annotation | {"id": number}))
             file.write(f'],"categories":{_dump(CATEGORIES)},"images":[')
             for position, (image, _) in enumerate(spool):
                 file.write(("," if position else "") + _dump(image))
@@ -226,53 +232,46 @@ def merge(
 def write_predictions(paths: Sequence[Path], output: Path) -> None:
     """Mask files as a plain COCO results list, for `COCO.loadRes` and evaluators from outside."""
     kept = ("bbox", "category_id", "score", "segmentation")
-    with _Spool(paths) as spool, replacing(output) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write("[")
-            separator = ""
-            for image, annotations in spool:
-                for annotation in annotations:
-                    result = {name: annotation[name] for name in kept} | {"image_id": image["id"]}
-                    file.write(separator + _dump(result))
-                    separator = ","
-            file.write("]\n")
+    with (
+        replacing(output) as temporary,
+        tempfile.TemporaryFile(dir=temporary.parent) as scratch,
+        open(temporary, "w", encoding="utf-8") as file,
+    ):
+        separator = "["
+        for image, found in _Spool(paths, scratch):
+            for annotation in found:
+                result = {name: annotation[name] for name in kept} | {"image_id": image["id"]}
+                file.write(separator + _dump(result))
+                separator = ","
+        file.write(("[" if separator == "[" else "") + "]\n")
 
 
 class _Spool:
-    """Images of many mask files in the order of their keys; only their keys stay in memory."""
+    """Images of many mask files in the order of their keys; only the keys stay in memory."""
 
-    def __init__(self, paths: Sequence[Path]):
+    def __init__(self, paths: Sequence[Path], file: IO[bytes]):
         if not paths:
             raise DataError("no mask files to join")
         self.info: Json = {}
-        self._file: IO[bytes] = tempfile.TemporaryFile()
-        self._places: list[tuple[str, int]] = []
+        self._file, self._places = file, []
         numbers: list[int] = []
         for path in paths:
-            content = _load(path)
-            self.info = self.info or content["info"]
-            if content["info"] != self.info:
+            masks = MaskFile(_load(path))
+            self.info = self.info or masks.info
+            if masks.info != self.info:
                 raise DataError(f"{path}: made by another spec or version than {paths[0]}")
-            masks = MaskFile(content)
-            for image in content["images"]:
-                self._places.append((image["key"], self._file.tell()))
+            for image, found in masks.content():
+                self._places.append((image["key"], file.tell()))
                 numbers.append(image["id"])
-                line = json.dumps([image, masks.annotations(image["key"])])
-                self._file.write(line.encode("ascii") + b"\n")
+                file.write(json.dumps([image, found]).encode("ascii") + b"\n")
         _require_unique(numbers, paths[0])
         self._places.sort()
-
-    def __enter__(self) -> _Spool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
 
     def __iter__(self) -> Iterator[tuple[Json, list[Json]]]:
         for _, place in self._places:
             self._file.seek(place)
-            image, annotations = json.loads(self._file.readline())
-            yield image, annotations
+            image, found = json.loads(self._file.readline())
+            yield image, found
 
 
 def _dump(value: Any) -> str:
