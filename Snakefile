@@ -1,0 +1,25 @@
+# From a folder of photos to pseudo-masks, a benchmark table and a report.
+# The config (config.yaml, or yours with --configfile) names the sections; each rule is one stage.
+
+if not config:
+
+    configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    input:
+        everything(),
+    default_target: True
+
+
+include: "workflow/rules/images.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/depth.smk"
+include: "workflow/rules/graphs.smk"
+include: "workflow/rules/masks.smk"
+include: "workflow/rules/recipes.smk"
+include: "workflow/rules/benchmarks.smk"
+include: "workflow/rules/report.smk"

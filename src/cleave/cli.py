@@ -1,0 +1,99 @@
+"""The command `cleave`: the stages that the workflow calls, and what a person calls by hand."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from cleave import __version__
+from cleave.stages.versions import VERSIONS
+from cleave.types import CleaveError
+
+# Every kind of file that a stage may be given.
+INPUTS = ("images", "features", "depth", "graphs", "masks", "predictions", "scores", "tables")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; errors of the user's making are one message, not a traceback."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    # One thread a job: the scheduler runs the shards side by side, and sums come out the same on
+    # any machine. The variable is for torch, which is not imported yet; the limit for numpy.
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    try:
+        with threadpool_limits(options.threads):
+            return options.command(options) or 0
+    except CleaveError as error:
+        print(f"cleave: error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        print("cleave: stopped; nothing half-written was kept", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cleave", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"cleave {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--threads", type=int, default=1, help="threads of this process")
+
+    segment = commands.add_parser("segment", parents=[common], help="cut one photo, no workflow")
+    segment.add_argument("photo", type=Path)
+    segment.add_argument("--method", default="cleave3d", help="a masks section (see 'cleave list')")
+    segment.add_argument("--config", type=Path, help="take sections from here, not the built-in")
+    segment.add_argument("--out", type=Path, help="overlay PNG; default: PHOTO.METHOD.png")
+    segment.add_argument("--json", type=Path, help="COCO JSON; default: beside the overlay")
+    segment.add_argument("--features", help="graphs section to cut: colour (default), dino")
+    segment.add_argument("--depth", help="depth section (zoedepth, ...) or the photo's depth file")
+    segment.set_defaults(command=_person("segment"))
+
+    check = commands.add_parser("check", parents=[common], help="validate a config, run nothing")
+    check.add_argument("config", type=Path, nargs="?", default=Path("config.yaml"))
+    check.set_defaults(command=_person("check"))
+    for name, text in (
+        ("list", "every plugin, with a line on each"),
+        ("doctor", "what is installed and found, and what to do about what is not"),
+    ):
+        command = commands.add_parser(name, parents=[common], help=text)
+        command.set_defaults(command=_person(name))
+
+    for stage in VERSIONS:
+        command = commands.add_parser(stage, parents=[common], help=f"workflow stage: {stage}")
+        command.add_argument("--spec", required=True, type=json.loads, help="the section, as JSON")
+        command.add_argument("--version", type=int, default=VERSIONS[stage])
+        command.add_argument("--output", required=True, type=Path)
+        for name in INPUTS:
+            command.add_argument(f"--{name}", nargs="*", type=Path, default=[])
+        command.set_defaults(command=_run_stage, stage=stage)
+    return parser
+
+
+def _person(name: str):
+    """The function of that name in `cleave.commands`, imported when it is called."""
+
+    def call(options: argparse.Namespace) -> int | None:
+        return importlib.import_module(f"cleave.commands.{name}").run(options)
+
+    return call
+
+
+def _run_stage(options: argparse.Namespace) -> None:
+    from cleave.stages.job import Job
+
+    inputs = {name: tuple(getattr(options, name)) for name in INPUTS}
+    job = Job(options.stage, options.spec, options.version, inputs, options.output)
+    importlib.import_module(f"cleave.stages.{options.stage}").run(job)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""`cleave list`: every plugin, with a line on each."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from cleave.registry import PLUGINS, lookup
+from cleave.spec import to_mapping
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints section, kind, licence, what it is, and its fields with their defaults."""
+    for section, kinds in PLUGINS.items():
+        print(f"\n{section}")
+        for kind in sorted(kinds):
+            plugin = lookup(section, kind, section)
+            first = (plugin.__doc__ or "").strip().splitlines()[0]
+            licence = getattr(plugin, "licence", "Apache-2.0")
+            print(f"  {kind:<16} {first}  [{licence}]")
+            print(f"  {'':<16} {_fields(plugin)}")
+
+
+def _fields(plugin: type) -> str:
+    parts = []
+    for field in dataclasses.fields(plugin):
+        required = field.default is dataclasses.MISSING
+        parts.append(field.name if required else f"{field.name}={_plain(field.default)}")
+    return ", ".join(parts) or "no fields"
+
+
+def _plain(value: object) -> object:
+    return to_mapping(value) if dataclasses.is_dataclass(value) else value

@@ -1,0 +1,119 @@
+"""`cleave segment photo.jpg`: one picture through the same plugins, without the workflow."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from cleave import config
+from cleave.commands.check import read_yaml
+from cleave.spec import ConfigError, canonical, nearest
+from cleave.types import Image, MaskSet, Scene
+
+
+def run(options: argparse.Namespace) -> None:
+    """Cuts the photo, then writes the overlay and the COCO JSON."""
+    from PIL import Image as Picture
+
+    from cleave.io.atomic import replacing
+    from cleave.io.images import load_pixels
+    from cleave.report.overlay import overlay
+
+    picture = options.out or options.photo.with_suffix(f".{options.method}.png")
+    annotations = options.json or picture.with_suffix(".json")
+    if picture.resolve() == options.photo.resolve():
+        raise ConfigError(f"--out {picture}: would overwrite the photo; name another file")
+    sections = chosen_sections(options)
+    image = Image(options.photo.stem, load_pixels(options.photo))
+    masks = cut(sections, options.method, image)
+    with replacing(picture) as temporary:
+        Picture.fromarray(overlay(image.pixels, masks)).save(temporary, format="PNG")
+    _write_json(annotations, options.photo, image, masks, sections, options.method)
+    print(f"{len(masks)} masks -> {picture}, {annotations}")
+
+
+def chosen_sections(options: argparse.Namespace) -> config.Config:
+    """The config that the options describe.
+
+    Raises:
+        ConfigError: no such method, features or depth.
+    """
+    raw = read_yaml(options.config or Path(__file__).with_name("segment.yaml"))
+    raw = {k: v for k, v in raw.items() if k in ("features", "depth", "graphs", "masks")}
+    methods = raw.get("masks") or {}
+    if options.method not in methods:
+        raise ConfigError(f"--method: no {options.method!r}; {nearest(options.method, methods)}")
+    method = dict(methods[options.method] or {})
+    if options.features:
+        if options.features not in (raw.get("graphs") or {}):
+            known = nearest(options.features, raw.get("graphs") or {})
+            raise ConfigError(f"--features: no graphs section {options.features!r}; {known}")
+        method["graphs"] = options.features
+    if options.depth:
+        if "depth" not in method:
+            raise ConfigError(f"--depth: {options.method} uses no depth; leave the option out")
+        raw["depth"], method["depth"] = _with_depth(raw.get("depth") or {}, options.depth)
+    elif "depth" in method:
+        kind = (raw["depth"][method["depth"]] or {}).get("kind", method["depth"])
+        if kind == "flat":
+            print(
+                f"cleave: note: {options.method} runs on flat depth, so it cuts in 2D only; "
+                "give --depth FILE or a depth network (--depth zoedepth)",
+                file=sys.stderr,
+            )
+    raw["masks"] = {options.method: method}
+    return config.load(raw)
+
+
+def _with_depth(sections: dict[str, Any], wanted: str) -> tuple[dict[str, Any], str]:
+    """The depth sections and the name of the wanted one: a section, or a file made into one."""
+    path = Path(wanted)
+    if wanted in sections:
+        return sections, wanted
+    if path.is_file():
+        section = {"kind": "files", "root": str(path.parent), "pattern": path.name}
+        return sections | {"file": section}, "file"
+    raise ConfigError(f"--depth: neither a file nor a section: {wanted!r}; {nearest(wanted, sections)}")
+
+
+def cut(sections: config.Config, method: str, image: Image) -> MaskSet:
+    """Runs a mask section and all it refers to on one image."""
+    from cleave.stages.job import image_rng
+
+    section = sections["masks"][method]
+    graph = sections["graphs"][section.reference("graphs")]
+    features = sections["features"][graph.reference("features")].plugin([image])[0]
+
+    def depth_of(name: str | None):
+        return sections["depth"][name].plugin(image) if name else None
+
+    parts = {
+        "features": features,
+        "graph": graph.plugin(features, depth_of(graph.reference("depth")), image_rng(image.id)),
+        "depth": depth_of(section.reference("depth")),
+    }
+    return section.plugin(Scene(image, **{need: parts[need] for need in section.plugin.needs}))
+
+
+def _write_json(
+    path: Path, photo: Path, image: Image, masks: MaskSet, sections: config.Config, method: str
+) -> None:
+    from cleave.io.coco import write_masks
+    from cleave.io.images import ImageRecord, number_of
+    from cleave.stages.versions import VERSIONS
+
+    spec = {k: {n: s.spec for n, s in sections[k].items()} for k in ("features", "depth", "graphs")}
+    spec["masks"] = {method: sections["masks"][method].spec}
+    digest = hashlib.sha256(photo.read_bytes()).hexdigest()
+    record = ImageRecord(image.id, photo.name, *image.size, number_of(image.id), digest)
+    write_masks(
+        path,
+        [record],
+        {image.id: masks},
+        spec={"kind": "segment", "sections": canonical(spec)},
+        version=VERSIONS["masks"],
+        dataset={"kind": "folder", "root": str(photo.parent)},
+    )

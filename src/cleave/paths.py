@@ -1,0 +1,27 @@
+"""Where every artifact lies under results/: the one place that knows, for the DAG and the report.
+
+The patterns are Snakemake's: names in braces are wildcards.
+"""
+
+from __future__ import annotations
+
+ROOT = "results"
+IMAGES = f"{ROOT}/{{dataset}}/images/{{shard}}.json"
+FEATURES = f"{ROOT}/{{dataset}}/features/{{features}}/{{shard}}.h5"
+DEPTH = f"{ROOT}/{{dataset}}/depth/{{depth}}/{{shard}}.h5"
+GRAPHS = f"{ROOT}/{{dataset}}/graphs/{{graphs}}/{{shard}}.h5"
+MASKS = f"{ROOT}/{{dataset}}/masks/{{masks}}/{{shard}}.json"
+RECIPE = f"{ROOT}/recipes/{{recipe}}/annotations.json"
+PREDICTIONS = f"{ROOT}/benchmarks/{{benchmark}}/{{of}}/predictions.json"
+SCORES = f"{ROOT}/benchmarks/{{benchmark}}/{{of}}/scores.json"
+TABLE = f"{ROOT}/tables/{{benchmark}}.csv"
+TABLE_TEXT = f"{ROOT}/tables/{{benchmark}}.md"
+REPORT = f"{ROOT}/report/index.html"
+
+# Names that a data set cannot have, because these folders lie beside those of the data sets.
+RESERVED = frozenset({"benchmarks", "logs", "recipes", "report", "tables", "bench"})
+
+
+def log(pattern: str) -> str:
+    """The log of the job that writes `pattern`: the same path under results/logs/."""
+    return f"{ROOT}/logs/{pattern.removeprefix(ROOT + '/')}.log"

@@ -1,0 +1,22 @@
+"""Stage: images to a shard of dense features."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from cleave.io.artifacts import pack_features
+from cleave.io.store import write_shard
+from cleave.registry import make
+from cleave.stages.job import Job, open_images, progress
+
+
+def run(job: Job) -> None:
+    """Feeds the images to the backbone in batches and stores what comes out, as float16."""
+    dataset, shard = open_images(job)
+    backbone = make("features", job.spec)
+    records = progress(job, shard)
+    with write_shard(job.output, **job.attributes) as writer:
+        while batch := list(islice(records, backbone.batch)):
+            images = [dataset.read(record) for record in batch]
+            for record, features in zip(batch, backbone(images), strict=True):
+                writer.add(record.id, *pack_features(features))

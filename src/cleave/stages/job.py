@@ -1,0 +1,83 @@
+"""What one job of the workflow is given, and the loop that most stages share."""
+
+from __future__ import annotations
+
+import logging
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cleave.io.images import ImageRecord, ImageShard, read_image_shard
+from cleave.io.shards import names, parse
+from cleave.registry import make
+from cleave.types import DataError
+
+log = logging.getLogger("cleave")
+
+
+@dataclass(frozen=True)
+class Job:
+    """The spec of one section, the files it may read, and the file it must write."""
+
+    stage: str
+    spec: Mapping[str, Any]
+    version: int
+    inputs: Mapping[str, tuple[Path, ...]]
+    output: Path
+
+    def input(self, name: str) -> Path:
+        """The one file given under `name`.
+
+        Raises:
+            DataError: none or several were given.
+        """
+        paths = self.inputs.get(name, ())
+        if len(paths) != 1:
+            raise DataError(f"{self.stage}: expected one file for --{name}, got {len(paths)}")
+        return paths[0]
+
+    def optional(self, name: str) -> Path | None:
+        """The file given under `name`, or None."""
+        return self.input(name) if self.inputs.get(name) else None
+
+    def shards(self, name: str) -> list[Path]:
+        """All shards beside the one given under `name`: its name carries how many there are."""
+        first = self.input(name)
+        _, total = parse(first.stem)
+        return [first.with_name(shard + first.suffix) for shard in names(total)]
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What every artifact records of its making."""
+        return {"spec": self.spec, "version": self.version}
+
+
+def open_images(job: Job) -> tuple[Any, ImageShard]:
+    """The data set and the shard of it that this job works on."""
+    shard = read_image_shard(job.input("images"))
+    return make("datasets", shard.spec, "dataset"), shard
+
+
+def progress(job: Job, shard: ImageShard) -> Iterator[ImageRecord]:
+    """Yields the records; logs the rate at the end, and names the image an error came from."""
+    start = time.perf_counter()
+    for record in shard.records:
+        try:
+            yield record
+        except GeneratorExit:
+            log.error("%s: failed at image %r", job.stage, record.id)
+            raise
+    seconds = time.perf_counter() - start
+    count = len(shard.records)
+    rate = f", {count / seconds:.2f} images/s" if seconds > 0 else ""
+    log.info("%s %s: %d images in %.1f s%s", job.stage, job.output, count, seconds, rate)
+
+
+def image_rng(image_id: str) -> np.random.Generator:
+    """Random numbers that depend on the image alone, not on its shard or its turn."""
+    return np.random.default_rng([0, zlib.crc32(image_id.encode("utf-8", "surrogateescape"))])

@@ -1,0 +1,18 @@
+"""A number per stage, raised when its output comes to mean something else.
+
+Snakemake sees a changed config but no edit of the library: this number is how a rule tells it.
+"""
+
+VERSIONS = {
+    "images": 1,
+    "features": 1,
+    "depth": 1,
+    "graphs": 1,
+    "masks": 1,
+    "recipe": 1,
+    "predict": 1,
+    "baseline": 1,
+    "score": 1,
+    "table": 1,
+    "report": 1,
+}

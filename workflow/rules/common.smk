@@ -1,0 +1,122 @@
+# The only Python of the workflow: the config as a graph, and the files a wildcard stands for.
+
+import re
+
+from snakemake.exceptions import WorkflowError
+
+from cleave import config as cleave_config
+from cleave import paths
+from cleave.io import shards
+from cleave.stages.versions import VERSIONS
+from cleave.types import CleaveError
+
+try:
+    SECTIONS = cleave_config.load(config)
+except CleaveError as error:
+    raise WorkflowError(f"invalid config:\n{error}") from None
+
+
+def one_of(kind):
+    """A wildcard constraint that admits the sections of one kind, and nothing else."""
+    return "|".join(map(re.escape, sorted(SECTIONS[kind]))) or "(?!)"
+
+
+BASELINES = "|".join(cleave_config.BASELINES)
+
+
+wildcard_constraints:
+    dataset=one_of("datasets"),
+    shard=r"\d{4,}-of-\d{4,}",
+    features=one_of("features"),
+    depth=one_of("depth"),
+    graphs=one_of("graphs"),
+    masks=one_of("masks"),
+    recipe=one_of("recipes"),
+    benchmark=one_of("benchmarks"),
+
+
+def spec(kind, key):
+    """A param: the section of this kind that the wildcard `key` names, as canonical JSON."""
+    return lambda wildcards: SECTIONS.spec(kind, wildcards[key])
+
+
+def gpu(kind):
+    """A resource: 1 where the section's plugin runs on a GPU if there is one."""
+    return lambda wildcards: int(getattr(SECTIONS[kind][wildcards[kind]].plugin, "gpu", False))
+
+
+def dataset_files(name):
+    """Annotation and list files that a data set reads: a change of them reruns its images."""
+    plugin = SECTIONS["datasets"][name].plugin
+    files = (getattr(plugin, key, None) for key in ("annotations", "list"))
+    return [file for file in files if isinstance(file, str)]
+
+
+def fingerprint(wildcards):
+    """A param: changes with the names, sizes and times of the photos dealt to this shard."""
+    prints = SECTIONS.fingerprints(wildcards.dataset)
+    return prints[shards.parse(wildcards.shard)[0]]
+
+
+def reference(kind, key, pattern):
+    """An input: the same shard of what the section names under `key`, or nothing."""
+
+    def files(wildcards):
+        name = SECTIONS[kind][wildcards[kind]].reference(key)
+        return [] if name is None else pattern.format(**dict(wildcards.items()) | {key: name})
+
+    return files
+
+
+def all_shards(dataset, pattern, **wildcards):
+    """Every shard of a data set."""
+    total = SECTIONS["datasets"][dataset].plugin.shards
+    return expand(pattern, dataset=dataset, shard=shards.names(total), **wildcards)
+
+
+def of_recipe(pattern):
+    """An input: every shard that a recipe joins."""
+
+    def files(wildcards):
+        recipe = SECTIONS["recipes"][wildcards.recipe]
+        return all_shards(recipe.reference("dataset"), pattern, masks=recipe.reference("masks"))
+
+    return files
+
+
+def of_benchmark(pattern):
+    """An input: every shard of a benchmark's data set, for the mask section `of`."""
+
+    def files(wildcards):
+        dataset = SECTIONS["benchmarks"][wildcards.benchmark].reference("dataset")
+        return all_shards(dataset, pattern, masks=wildcards.get("of"))
+
+    return files
+
+
+def truth_files(wildcards):
+    """An input: the annotation file of a benchmark's data set, where it has one."""
+    return dataset_files(SECTIONS["benchmarks"][wildcards.benchmark].reference("dataset"))
+
+
+def table_rows(wildcards):
+    """An input: the scores of each row of a benchmark's table."""
+    rows = [row["of"] for row in SECTIONS.rows(wildcards.benchmark)]
+    return expand(paths.SCORES, benchmark=wildcards.benchmark, of=rows)
+
+
+def everything():
+    """What `snakemake` makes when no target is named."""
+    recipes, benchmarks = SECTIONS["recipes"], SECTIONS["benchmarks"]
+    tables = expand([paths.TABLE, paths.TABLE_TEXT], benchmark=benchmarks)
+    report = [paths.REPORT] if SECTIONS.targets else []
+    return expand(paths.RECIPE, recipe=recipes) + tables + report
+
+
+def shown():
+    """An input: all that the report may look at."""
+    files = everything()[:-1]
+    for dataset, masks in SECTIONS.targets:
+        files += all_shards(dataset, paths.MASKS, masks=masks)
+        files += all_shards(dataset, paths.IMAGES)
+    return sorted(set(files))

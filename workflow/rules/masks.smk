@@ -1,0 +1,19 @@
+rule masks:
+    input:
+        images=paths.IMAGES,
+        features=reference("masks", "features", paths.FEATURES),
+        depth=reference("masks", "depth", paths.DEPTH),
+        graphs=reference("masks", "graphs", paths.GRAPHS),
+    output:
+        paths.MASKS,
+    params:
+        spec=spec("masks", "masks"),
+        version=VERSIONS["masks"],
+    log:
+        paths.log(paths.MASKS),
+    conda:
+        "../../envs/cleave.yaml"
+    shell:
+        "cleave masks --spec {params.spec:q} --version {params.version}"
+        " --images {input.images:q} --features {input.features:q} --depth {input.depth:q}"
+        " --graphs {input.graphs:q} --output {output:q} > {log:q} 2>&1"

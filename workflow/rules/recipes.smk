@@ -1,0 +1,15 @@
+rule recipe:
+    input:
+        masks=of_recipe(paths.MASKS),
+    output:
+        paths.RECIPE,
+    params:
+        spec=spec("recipes", "recipe"),
+        version=VERSIONS["recipe"],
+    log:
+        paths.log(paths.RECIPE),
+    conda:
+        "../../envs/cleave.yaml"
+    shell:
+        "cleave recipe --spec {params.spec:q} --version {params.version}"
+        " --masks {input.masks[0]:q} --output {output:q} > {log:q} 2>&1"
