@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from cleave.ops import bits, ncut
+from cleave.ops.ncut import Bipartition
 from cleave.ops.refine import Refinement, refine
 from cleave.types import Array, MaskSet, PatchGraph, Scene, Size
 
 WORKING_SIZE = Size(480, 480)  # of the refinement, for images of any shape: CutLER maskcut.py:321
-
-
-@dataclass(frozen=True)
-class Bipartition:
-    """One normalised cut, oriented by CutLER's corner and peak rules (ops.ncut.orient)."""
-
-    vector: Array  # (N,) float64, large inside the foreground
-    foreground: Array  # (N,) bool
-    seed: int  # node of the largest component of `vector`
 
 
 class Bisector:
@@ -43,25 +34,27 @@ class Bisector:
             painted: (h, w) or (N,) bool.
 
         Returns:
-            None if there is nothing to cut: fewer than two nodes, or all painted. The same
-            painting gives the same object, without a second eigenproblem.
+            The cut, oriented by `ops.ncut.orient`, or None if there is none (all painted, or all
+            nodes alike). The same painting gives the same cut without a second eigenproblem.
         """
         painted = painted.reshape(-1)
         key = np.packbits(painted).tobytes()
         if key not in self._known:
-            cuttable = len(painted) > 1 and not painted.all()
-            self._known[key] = self._cut(painted) if cuttable else None
+            vector = self._vector(painted)
+            found = None if vector is None else ncut.orient(vector, self._graph.grid)
+            self._known[key] = found
         return self._known[key]
 
-    def _cut(self, painted: Array) -> Bipartition:
-        graph = self._graph
-        if graph.eigenvectors is not None and not painted.any():
-            vector = graph.eigenvectors[0]
+    def _vector(self, painted: Array) -> Array | None:
+        if painted.all():
+            return None
+        if self._graph.eigenvectors is not None and not painted.any():
+            vector = self._graph.eigenvectors[0]
         else:
-            edges = bits.clear(graph.edges, painted)
-            vector = ncut.spectrum(edges, len(painted), graph.floor).vectors[0]
+            edges = bits.clear(self._graph.edges, painted)
+            vector = ncut.spectrum(edges, len(painted), self._graph.floor).vectors[0]
             self.solved += 1
-        return Bipartition(*ncut.orient(vector, graph.grid))
+        return vector if vector.any() else None  # zeros: `spectrum` found no cut
 
 
 def finish(
