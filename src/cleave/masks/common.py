@@ -14,47 +14,55 @@ from cleave.types import Array, MaskSet, PatchGraph, Scene, Size
 WORKING_SIZE = Size(480, 480)  # of the refinement, for images of any shape: CutLER maskcut.py:321
 
 
-class Bisector:
-    """Cuts one graph again and again, with ever more of its nodes painted.
+def eigenvector(graph: PatchGraph, painted: Array | None = None) -> Array | None:
+    """The vector that cuts what is not painted.
 
     A painted node loses its edges but stays, joined to all others by the floor weight, as in
     CutLER, where its features are zeroed (maskcut.py:71-79). Removing it instead costs half of
     the precision (cuts3d_study.md section 5).
+
+    Args:
+        painted: (h, w) or (N,) bool, or None for nothing.
+
+    Returns:
+        (N,) float64 in the sign convention of `ops.ncut`, taken from the graph where nothing is
+        painted; None if there is no cut (all painted, or all nodes alike).
+    """
+    if painted is None or not painted.any():
+        if graph.eigenvectors is not None:
+            vector = graph.eigenvectors[0]
+        else:
+            vector = ncut.spectrum(graph.edges, graph.edges.shape[0], graph.floor).vectors[0]
+    elif painted.all():
+        return None
+    else:
+        edges = bits.clear(graph.edges, painted.reshape(-1))
+        vector = ncut.spectrum(edges, painted.size, graph.floor).vectors[0]
+    return vector if vector.any() else None  # zeros: `spectrum` found no cut
+
+
+class Bisector:
+    """Cuts one graph again and again, with ever more of its nodes painted.
+
+    The same painting gives the same cut without a second eigenproblem.
     """
 
     def __init__(self, graph: PatchGraph):
         self._graph = graph
         self._known: dict[bytes, Bipartition | None] = {}
-        self.solved = 0  # eigenproblems solved so far
 
     def __call__(self, painted: Array) -> Bipartition | None:
-        """The cut of what is not painted.
+        """The cut of what is not painted, oriented by `ops.ncut.orient`; None if there is none.
 
         Args:
             painted: (h, w) or (N,) bool.
-
-        Returns:
-            The cut, oriented by `ops.ncut.orient`, or None if there is none (all painted, or all
-            nodes alike). The same painting gives the same cut without a second eigenproblem.
         """
-        painted = painted.reshape(-1)
         key = np.packbits(painted).tobytes()
         if key not in self._known:
-            vector = self._vector(painted)
+            vector = eigenvector(self._graph, painted)
             found = None if vector is None else ncut.orient(vector, self._graph.grid)
             self._known[key] = found
         return self._known[key]
-
-    def _vector(self, painted: Array) -> Array | None:
-        if painted.all():
-            return None
-        if self._graph.eigenvectors is not None and not painted.any():
-            vector = self._graph.eigenvectors[0]
-        else:
-            edges = bits.clear(self._graph.edges, painted)
-            vector = ncut.spectrum(edges, len(painted), self._graph.floor).vectors[0]
-            self.solved += 1
-        return vector if vector.any() else None  # zeros: `spectrum` found no cut
 
 
 def finish(

@@ -1,0 +1,51 @@
+"""TokenCut: the one salient object of an image by one normalised cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+from annotated_types import Gt
+
+from cleave.masks.common import eigenvector, finish
+from cleave.ops import components, ncut
+from cleave.ops.refine import Refinement
+from cleave.types import Array, MaskSet, PatchGraph, Scene
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenCut:
+    """One mask: the component that holds the seed of one cut (TokenCut, arXiv 2202.11539, Sec. 3).
+
+    The seed is the patch with the largest |x|; the side of the mean that holds it is the
+    foreground, so the result does not depend on the sign of x. The paper builds its graph with a
+    threshold of .2 (main_tokencut.py:110) and refines with a bilateral solver in its
+    segmentation variant only.
+    """
+
+    refine: Refinement = "none"  # for boxes the paper takes the patch mask (Sec. 3.3)
+    working_size: Annotated[int, Gt(0)] = 480  # px, of the refinement if there is one
+
+    needs: ClassVar[set[str]] = {"graph"}
+
+    def __call__(self, scene: Scene) -> MaskSet:
+        masks = _object(scene.graph)
+        return finish(
+            scene,
+            masks,
+            np.ones(len(masks)),
+            refine=self.refine,
+            working_size=self.working_size,
+        )
+
+
+def _object(graph: PatchGraph) -> Array:
+    """(1, h, w) bool, or (0, h, w) where nothing can be cut."""
+    vector = eigenvector(graph)
+    if vector is None:
+        return np.zeros((0, *graph.grid), bool)
+    foreground, seed = ncut.bipartition(vector), int(np.argmax(np.abs(vector)))
+    if not foreground[seed]:
+        foreground = ~foreground
+    return components.component_of(foreground.reshape(graph.grid), seed)[None]
