@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from cleave.io.images import resize
 from cleave.ops import bits, ncut
 from cleave.ops.ncut import Bipartition
 from cleave.ops.refine import Refinement, refine
 from cleave.types import Array, MaskSet, PatchGraph, Scene, Size
-
-WORKING_SIZE = Size(480, 480)  # of the refinement, for images of any shape: CutLER maskcut.py:321
 
 
 def eigenvector(graph: PatchGraph, painted: Array | None = None) -> Array | None:
@@ -73,7 +72,7 @@ def finish(
     trust: Array | Sequence[Array] | None = None,
     refine: Refinement = "crf",
     subtract_earlier: bool = True,
-    working_size: Size = WORKING_SIZE,
+    working_size: int = 480,
     notes: Mapping[str, float] | None = None,
 ) -> MaskSet:
     """Patch masks to a MaskSet at the size of the image; masks that end up empty are left out.
@@ -84,7 +83,8 @@ def finish(
         trust: (M, h, w) in [0, 1], or None.
         refine: see `cleave.ops.refine.refine`; `none` goes straight to the size of the image.
         subtract_earlier: a patch belongs to the first mask that has it (maskcut.py:144-149).
-        working_size: that at which the refinement runs.
+        working_size: side in pixels of the square at which the refinement runs, for images of
+            any shape (maskcut.py:321).
         notes: counters of the method, to which `refined_away` is added.
     """
     size = scene.image.size
@@ -109,10 +109,7 @@ def disjoint(masks: Array) -> Array:
     return masks & ~np.concatenate([np.zeros_like(masks[:1]), before[:-1]])
 
 
-def _refined(scene: Scene, masks: Array, how: Refinement, work: Size) -> tuple[Array, Array]:
+def _refined(scene: Scene, masks: Array, how: Refinement, work: int) -> tuple[Array, Array]:
     size = scene.image.size
-    if how == "none":
-        return refine(scene.image.pixels, masks, how, size=size)
-    from cleave.io.images import resize
-
-    return refine(resize(scene.image.pixels, work), masks, how, size=size)
+    pixels = scene.image.pixels if how == "none" else resize(scene.image.pixels, Size(work, work))
+    return refine(pixels, masks, how, size=size)

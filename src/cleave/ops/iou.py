@@ -28,7 +28,7 @@ def mask_iou(a: Array, b: Array) -> Array:
 
 def mask_intersection(a: Array, b: Array) -> Array:
     """Pixels that each pair of masks shares: (A, H, W), (B, H, W) bool to (A, B) int64."""
-    flat_a, flat_b = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    flat_a, flat_b = (m.reshape(len(m), m.shape[1] * m.shape[2]) for m in (a, b))
     total = np.zeros((len(a), len(b)), np.int64)
     for start in range(0, flat_a.shape[1] if total.size else 0, _CHUNK):
         part = slice(start, start + _CHUNK)
