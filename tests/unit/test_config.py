@@ -1,0 +1,108 @@
+"""The config as a graph: what is accepted, what is refused and with which words."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cleave import config
+from cleave.spec import ConfigError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TINY = yaml.safe_load((REPOSITORY / "tests/configs/tiny.yaml").read_text())
+
+
+@pytest.fixture
+def raw() -> dict:
+    return copy.deepcopy(TINY)
+
+
+def test_spec_is_canonical_and_complete(raw):
+    before = config.load(raw).spec("masks", "maskcut")
+    raw["masks"]["maskcut"] = dict(reversed(list(raw["masks"]["maskcut"].items())))
+    raw["masks"]["maskcut"]["max_masks"] = 3
+    assert config.load(raw).spec("masks", "maskcut") == before
+    assert json.loads(before)["kind"] == "maskcut"
+    assert "graphs" not in json.loads(before)
+
+
+def test_targets_are_what_recipes_and_benchmarks_ask_for(raw):
+    assert config.load(raw).targets == (
+        ("control", "cleave3d"),
+        ("crowded", "cleave3d"),
+        ("crowded", "maskcut"),
+    )
+
+
+def test_provenance_follows_the_references(raw):
+    row = config.load(raw).provenance("cleave3d")
+    assert {key: row[key] for key in ("graphs", "features", "depth")} == {
+        "graphs": "colour",
+        "features": "colour",
+        "depth": "sensor",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (("mask",), {}, "unknown section 'mask'; did you mean 'masks'?"),
+        (("masks", "maskcut", "max_mask"), 3, "did you mean 'max_masks'?"),
+        (("masks", "maskcut", "max_masks"), "3", "masks.maskcut.max_masks: input should be"),
+        (("masks", "maskcut", "max_masks"), 0, "masks.maskcut.max_masks: input should be"),
+        (("masks", "maskcut", "graphs"), "color", "did you mean 'colour'?"),
+        (("masks", "maskcut", "graphs"), ["colour", "colour"], "names 2 sections"),
+        (("masks", "maskcut", "depth"), "sensor", "uses no 'depth'"),
+        (("masks", "cleave3d"), {"graphs": "colour"}, "masks.cleave3d: needs the key 'depth'"),
+        (("masks", "maskct"), {"graphs": "colour"}, "did you mean 'maskcut'?"),
+        (("masks", "maskcut"), [], "masks.maskcut: expected keys and values"),
+        (("masks",), ["maskcut"], "masks: expected named entries"),
+        (("masks", "a/b"), {"kind": "maskcut", "graphs": "colour"}, "letters, digits"),
+        (("masks", "centre_box"), {"kind": "maskcut", "graphs": "colour"}, "this name is taken"),
+        (("datasets", "tables"), {"kind": "scenes"}, "this name is taken"),
+        (("recipes", "control", "rounds"), 2, "unknown key 'rounds'"),
+        (("recipes", "control", "masks"), ["maskcut", "cleave3d"], "names 2 sections"),
+        (("benchmarks", "crowded", "dataset"), "crowd", "did you mean 'crowded'?"),
+        (("benchmarks", "crowded", "masks"), [], "names nothing"),
+    ],
+)
+def test_refused(raw, path, value, expected):
+    place = raw
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(ConfigError) as error:
+        config.load(raw)
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize("empty", [None, {}, [], "text"])
+def test_empty_config_is_refused(empty):
+    with pytest.raises(ConfigError, match="the config is empty"):
+        config.load(empty)
+
+
+def test_all_errors_come_at_once(raw):
+    raw["masks"]["maskcut"]["x"] = 1
+    raw["depth"]["sensor"]["noise"] = 3
+    with pytest.raises(ConfigError) as error:
+        config.load(raw)
+    assert "masks.maskcut" in str(error.value)
+    assert "depth.sensor.noise" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        REPOSITORY / "config.yaml",
+        REPOSITORY / "src/cleave/commands/segment.yaml",
+        *sorted((REPOSITORY / "workflow/presets").glob("*.yaml")),
+    ],
+    ids=lambda p: p.name,
+)
+def test_committed_configs_are_valid(path):
+    config.load(yaml.safe_load(path.read_text()))

@@ -1,0 +1,102 @@
+"""Imports go down only, plugins of one layer never import each other, and truth has one reader."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cleave
+
+ROOT = Path(cleave.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+# Lower number, lower layer. A module may import from lower layers and from its own package.
+LAYERS = {
+    "types": 0, "spec": 0, "paths": 0, "registry": 1, "ops": 1, "io": 2,
+    "datasets": 3, "backbones": 3, "depth": 3, "graphs": 3, "masks": 3, "benchmarks": 3,
+    "config": 4, "report": 4, "stages": 4, "pretrain": 3, "commands": 5, "cli": 6,
+}  # fmt: skip
+HEAVY = {"torch", "timm", "transformers", "diffusers", "matplotlib", "pandas", "h5py", "cv2", "PIL"}
+
+
+def package(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def own(path: Path) -> set[str]:
+    """Packages of this library that a file imports."""
+    parts = (name.split(".") for name in imported(path))
+    return {p[1] for p in parts if p[0] == "cleave" and len(p) > 1} - {"__version__"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down_only(path):
+    here = package(path)
+    if here == "__init__":
+        assert not own(path)
+        return
+    for target in own(path) - {here}:
+        assert LAYERS[target] < LAYERS[here] or (here, target) == ("stages", "report"), target
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_plugins_do_not_import_each_other(path):
+    plugins = {name.split(":")[0] for kinds in registry().values() for name in kinds.values()}
+    module = ".".join(("cleave", *path.relative_to(ROOT).with_suffix("").parts))
+    if module not in plugins:
+        return
+    for name in imported(path):
+        for other in plugins - {module}:
+            assert name != other and not name.startswith(f"{other}."), f"{module} imports {name}"
+
+
+def registry() -> dict[str, dict[str, str]]:
+    from cleave.registry import PLUGINS
+
+    return PLUGINS
+
+
+def test_truth_is_read_only_by_benchmarks():
+    readers = set()
+    for path in FILES:
+        text = path.read_text()
+        if "instances" in text and "cleave.ops.render" in text and package(path) != "ops":
+            names = {n.attr for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Attribute)}
+            readers |= {package(path)} if "instances" in names else set()
+        if "cleave.benchmarks.truth" in text:
+            readers.add(package(path))
+    assert readers <= {"benchmarks", "stages"}
+    users = {p.name for p in FILES if "benchmarks.truth" in p.read_text() or
+             "benchmarks import truth" in p.read_text()}
+    allowed = {"baseline.py", "score.py", "report.py", "truth.py", "baselines.py", "coco.py"}
+    assert users <= allowed, "a stage before the evaluation reads the truth"
+
+
+def test_planning_imports_no_heavy_library():
+    """Snakemake reads the Snakefile in every job, and torch alone costs four seconds."""
+    program = (
+        "import sys, yaml; from cleave import config; "
+        "config.load(yaml.safe_load(open('config.yaml'))); "
+        f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, check=True, cwd=ROOT.parents[1],
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]"
