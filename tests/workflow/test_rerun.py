@@ -108,7 +108,7 @@ def test_changed_features_rerun_no_images_and_no_depth(project):
 
 def test_changed_benchmark_field_reruns_the_scores_alone(project):
     config = project.config
-    config["benchmarks"]["crowded"]["samples"] = 30
+    config["benchmarks"]["crowded"]["bootstrap"] = 30
     project.write(config)
     rows = ("maskcut", "cleave3d", "centre_box")
     assert project.planned() == {f"benchmarks/crowded/{r}/scores.json" for r in rows} | TABLE

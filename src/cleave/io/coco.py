@@ -246,6 +246,27 @@ def write_predictions(paths: Sequence[Path], output: Path) -> None:
         file.write(("[" if separator == "[" else "") + "]\n")
 
 
+def read_predictions(path: Path, records: Sequence[ImageRecord]) -> MaskFile:
+    """A COCO results list, joined with the images that it speaks of.
+
+    Args:
+        path: of a list as `write_predictions`, or any detector, writes it.
+        records: every image of the data set; those without a result have no masks.
+
+    Raises:
+        DataError: not a results list, or a result for an image that is not among the records.
+    """
+    try:
+        results = json.loads(Path(path).read_bytes())
+        numbers = {result["image_id"] for result in results}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: not a list of COCO results ({error!r})") from None
+    if strangers := numbers - {record.number for record in records}:
+        raise DataError(f"{path}: results for image {min(strangers)}, not in the data set")
+    images = [_image(record, {}) for record in records]
+    return MaskFile({"info": {}, "images": images, "annotations": results})
+
+
 class _Spool:
     """Images of many mask files in the order of their keys; only the keys stay in memory."""
 
