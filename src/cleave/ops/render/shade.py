@@ -1,0 +1,127 @@
+"""Colours of hits: texture, Lambert and Blinn-Phong, soft shadows, contact shade."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cleave.ops.render.camera import FLOOR, WALL, Hits, Rays, Thing, World
+from cleave.ops.render.materials import Light, Look, Material
+from cleave.ops.render.solids import Array, Solid, dot, interval, normal, rotate, to_own, unit
+
+_LIFT = 1e-4  # metres a shadow ray must run inside a solid before it counts
+_LAMP = tuple(
+    (radius * math.cos(angle), radius * math.sin(angle))
+    for radius, angle in ((0, 0), *((0.55, 0.7 + 2.1 * k) for k in range(3)),
+                          *((0.95, 0.2 + 1.257 * k) for k in range(5)))
+)  # fmt: skip
+
+
+def radiance(world: World, look: Look, rays: Rays, hits: Hits) -> Array:
+    """Light (3, P) that reaches the camera along each ray; 1 is about a white wall in the light."""
+    points = world.camera.position[:, None] + rays.direction * hits.depth
+    normals, albedo, gloss = _surface(world, look, rays, hits, points)
+    light = look.light
+    facing = np.maximum(dot(light.towards, normals), 0.0)
+    lit = facing * _lit(world.things, light, points, facing)
+    upward = (0.72 + 0.28 * normals[1]) * _openness(world.things, points, normals)
+    halfway = unit(light.towards[:, None] - unit(rays.direction))
+    shine = np.maximum(dot(halfway, normals), 0.0)
+    for _ in range(5):  # to the power of 32
+        shine = shine * shine
+    shine = gloss * shine * lit
+    diffuse = light.colour[:, None] * lit + light.ambient[:, None] * upward
+    return albedo * diffuse + light.colour[:, None] * shine
+
+
+def _surface(world: World, look: Look, rays: Rays, hits: Hits, points: Array):
+    """Normals (3, P), reflectance (3, P) and gloss (P,) at the hits."""
+    normals, albedo = np.zeros_like(points), np.zeros_like(points)
+    gloss = np.zeros(len(hits.depth))
+    eye = world.camera.position
+    for label, axis, sign, material in ((FLOOR, 1, 1.0, look.floor), (WALL, 2, -1.0, look.wall)):
+        index = np.flatnonzero(hits.thing == label)
+        seen, depth = points[:, index], hits.depth[index]
+        slant = np.maximum(np.abs(seen[axis] - eye[axis]), 0.1)  # a grazing pixel covers more
+        normals[axis, index] = sign
+        albedo[:, index] = _paint(material, seen, rays.pixel * depth * depth / slant)
+        gloss[index] = material.gloss
+    for number, thing in enumerate(world.things):
+        index = np.flatnonzero(hits.thing == number)
+        material, solids = look.classes[thing.group], hits.solid[index]
+        texture = _local(thing, points[:, index]) + thing.offset[:, None]
+        tint = thing.shade * np.array([solid.tint for solid in thing.solids])[solids]
+        footprint = rays.pixel * hits.depth[index] / thing.scale
+        albedo[:, index] = _paint(material, texture, footprint) * tint
+        gloss[index] = material.gloss
+        for part, solid in enumerate(thing.solids):
+            some = index[solids == part]
+            normals[:, some] = normal(solid, points[:, some])
+    return normals, albedo, gloss
+
+
+def _local(thing: Thing, points: Array) -> Array:
+    """Points in the frame in which the thing's class was built: longest side 1."""
+    cos, sin = thing.turn
+    back = np.array([[cos, 0.0, -sin], [0.0, 1.0, 0.0], [sin, 0.0, cos]])
+    return rotate(back, points - thing.place[:, None]) / thing.scale
+
+
+def _paint(material: Material, points: Array, footprint: Array) -> Array:
+    blend = material.pattern(points * material.scale, footprint * material.scale)
+    return material.first[:, None] + (material.second - material.first)[:, None] * blend
+
+
+def _lit(things: tuple[Thing, ...], light: Light, points: Array, facing: Array) -> Array:
+    """Share (P,) of the lamp that each point sees, from 9 fixed points of the lamp."""
+    side = unit(np.array([light.towards[1], -light.towards[0], 0.0]))
+    up = np.array([
+        side[1] * light.towards[2] - side[2] * light.towards[1],
+        side[2] * light.towards[0] - side[0] * light.towards[2],
+        side[0] * light.towards[1] - side[1] * light.towards[0],
+    ])  # fmt: skip
+    lamp = [unit(light.towards + light.radius * (a * side + b * up)) for a, b in _LAMP]
+    dark = np.zeros((len(lamp), len(facing)), bool)
+    turned = np.flatnonzero(facing > 0.0)
+    for thing in things:
+        near = turned[_passing(points[:, turned], light, *thing.sphere())]
+        for solid in thing.solids:
+            some = near[_passing(points[:, near], light, solid.centre, solid.reach)]
+            origin = points[:, some]
+            for row, direction in zip(dark, lamp, strict=True):
+                enter, leave = interval(solid, origin, direction)
+                row[some] |= leave > np.maximum(enter, 0.0) + _LIFT
+    return 1.0 - dark.sum(axis=0) / len(lamp)
+
+
+def _passing(points: Array, light: Light, centre: Array, radius: float) -> Array:
+    """Indices of the points from which some part of the lamp may be hidden by a sphere."""
+    away = centre[:, None] - points
+    along = dot(light.towards, away)
+    reach = radius + light.radius * np.maximum(along, 0.0)
+    return np.flatnonzero((along > -radius) & (dot(away, away) - along * along < reach * reach))
+
+
+def _openness(things: tuple[Thing, ...], points: Array, normals: Array) -> Array:
+    """Share (P,) of the room's light that is left beside the solids around a point.
+
+    Each solid takes the share a sphere would, cos / distance^2 in its own frame: wrong in the
+    details, and what the eye wants to see where a thing meets the floor.
+    """
+    left = np.ones(points.shape[1])
+    for thing in things:
+        centre, radius = thing.sphere()
+        away = points - centre[:, None]
+        near = np.flatnonzero(dot(away, away) < (2.5 * radius) ** 2)
+        for solid in thing.solids:
+            left[near] *= 1.0 - _taken(solid, points[:, near], normals[:, near])
+    return left
+
+
+def _taken(solid: Solid, points: Array, normals: Array) -> Array:
+    own = to_own(solid, points)
+    away = solid.centre[:, None] - points
+    cos = np.maximum(dot(away, normals), 0.0) / np.sqrt(dot(away, away) + 1e-9)
+    distance = np.maximum(dot(own, own), 1.0)
+    return 0.85 * cos * np.maximum(1.0 / distance - 0.06, 0.0)
