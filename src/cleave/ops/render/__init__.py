@@ -34,16 +34,6 @@ __all__ = [
     "parse_id",
     "scene",
 ]
-    "CLASSES",
-    "FLAVOURS",
-    "VERSION",
-    "Noise",
-    "Rendered",
-    "image_id",
-    "noisy_depth",
-    "parse_id",
-    "scene",
-]
 
 Array = np.ndarray
 VERSION = 1  # bump when the same seed comes to mean other pixels, depths or masks
