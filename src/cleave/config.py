@@ -120,9 +120,7 @@ class Config:
     def table(self, benchmark: str) -> str:
         """Canonical JSON of what a benchmark's table says about its rows."""
         dataset = self["benchmarks"][benchmark].reference("dataset")
-        return canonical(
-            {"benchmark": benchmark, "dataset": dataset, "rows": self.rows(benchmark)}
-        )
+        return canonical({"benchmark": benchmark, "dataset": dataset, "rows": self.rows(benchmark)})
 
     def summary(self) -> str:
         """Canonical JSON of all that the report shows and how it hangs together."""

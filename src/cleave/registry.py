@@ -16,6 +16,7 @@ PLUGINS: dict[str, dict[str, str]] = {
     },
     "features": {
         "colour": "cleave.backbones.colour:Colour",
+        "oracle": "cleave.backbones.oracle:Oracle",
         "vit": "cleave.backbones.vit:Vit",
     },
     "depth": {

@@ -37,7 +37,7 @@ def _require(condition: bool, what: str) -> None:
 
 @dataclass(frozen=True)
 class Image:
-    """One picture. `id` is its path in the data set without suffix: the key that joins artifacts."""
+    """One picture; `id`, its path in the data set without suffix, is the key joining artifacts."""
 
     id: str
     pixels: Array  # (H, W, 3) uint8 RGB

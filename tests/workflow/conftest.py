@@ -36,7 +36,11 @@ class Project:
         command += ["--directory", str(self.folder), "--cores", "2", *arguments]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
-            command, capture_output=True, text=True, env=os.environ | {"PATH": path}, cwd=self.folder
+            command,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PATH": path},
+            cwd=self.folder,
         )
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")

@@ -34,7 +34,9 @@ def run(options: argparse.Namespace) -> None:
         print(f"{kind:<11} {names or '-'}")
     for dataset, masks in checked.targets:
         row = checked.provenance(masks)
-        path = " <- ".join(f"{key} {row[key]}" for key in ("graphs", "features", "depth") if key in row)
+        path = " <- ".join(
+            f"{key} {row[key]}" for key in ("graphs", "features", "depth") if key in row
+        )
         print(f"{dataset}: {masks} ({row['kind']}) <- {path}")
     if not checked.targets:
         print("nothing to make: add a recipe or a benchmark")

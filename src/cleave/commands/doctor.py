@@ -43,9 +43,10 @@ def run(options: argparse.Namespace) -> int:
         found = _found(distribution, module)
         _line(found is not None, distribution, found or "not installed (optional)", purpose)
         if found is None:
-            print(f"      run: pip install --constraint constraints.txt -e '.[{extra}]'" + (
-                f", or use {instead}" if instead else ""
-            ))
+            print(
+                f"      run: pip install --constraint constraints.txt -e '.[{extra}]'"
+                + (f", or use {instead}" if instead else "")
+            )
     _machine()
     _weights()
     return int(missing > 0)
@@ -91,4 +92,6 @@ def _weights() -> None:
         folder = cache / f"models--{hub.replace('/', '--')}"
         cached = folder.is_dir()
         print(f"  {'ok' if cached else '--':<3} {name:<32} {hub}")
-    print("      what is not there is fetched at first use; without a network give a file (weights:)")
+    print(
+        "      what is not there is fetched at first use; without a network give a file (weights:)"
+    )

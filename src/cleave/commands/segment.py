@@ -76,7 +76,9 @@ def _with_depth(sections: dict[str, Any], wanted: str) -> tuple[dict[str, Any], 
     if path.is_file():
         section = {"kind": "files", "root": str(path.parent), "pattern": path.name}
         return sections | {"file": section}, "file"
-    raise ConfigError(f"--depth: neither a file nor a section: {wanted!r}; {nearest(wanted, sections)}")
+    raise ConfigError(
+        f"--depth: neither a file nor a section: {wanted!r}; {nearest(wanted, sections)}"
+    )
 
 
 def cut(sections: config.Config, method: str, image: Image) -> MaskSet:

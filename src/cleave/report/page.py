@@ -15,7 +15,7 @@ from cleave import __version__, paths
 from cleave.io import shards
 from cleave.io.atomic import replacing
 from cleave.io.coco import read_masks
-from cleave.io.images import ImageRecord, ImageShard, read_image_shard
+from cleave.io.images import ImageShard, read_image_shard
 from cleave.report import gallery, plots, tables
 from cleave.report.figures import thumbnail_size
 from cleave.report.timings import read_timings
@@ -130,7 +130,11 @@ def _method_row(method: str, statistics: Mapping[str, np.ndarray]) -> dict[str, 
 
 def _histograms(statistics: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
     areas = {method: 100 * s["areas"] for method, s in statistics.items()}
-    scored = {m: s["scores"] for m, s in statistics.items() if len(s["scores"]) and np.ptp(s["scores"]) > 0}
+    scored = {
+        m: s["scores"]
+        for m, s in statistics.items()
+        if len(s["scores"]) and np.ptp(s["scores"]) > 0
+    }
     drawn = [plots.distributions(areas, "area, % of the image", logarithmic=True)]
     if scored:
         drawn.append(plots.distributions(scored, "score", logarithmic=False))

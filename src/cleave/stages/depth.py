@@ -19,4 +19,6 @@ def run(job: Job) -> None:
             filled.append(depth.filled)
             writer.add(record.id, *pack_depth(depth))
     if any(filled):
-        log.info("depth: %.1f %% of the pixels were missing and filled", 100 * sum(filled) / len(filled))
+        log.info(
+            "depth: %.1f %% of the pixels were missing and filled", 100 * sum(filled) / len(filled)
+        )
