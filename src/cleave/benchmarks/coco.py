@@ -1,0 +1,179 @@
+"""Class-agnostic COCO scores of pseudo-masks or predictions, with bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt, MinLen
+
+from cleave.benchmarks import bootstrap, corloc, published
+from cleave.benchmarks.matches import (
+    AREAS,
+    THRESHOLDS,
+    Matches,
+    average_precision,
+    average_recall,
+    match,
+)
+from cleave.benchmarks.truth import Truth
+from cleave.io.coco import MaskFile, encode_annotations
+from cleave.spec import ConfigError, nearest
+from cleave.types import Array, DataError, MaskSet, Scores
+
+AP_CAP = 100  # COCO's AP and size-binned AR are defined at 100 detections, whatever else is asked
+SIZES = AREAS[1:]
+Ratio = tuple[Array, Array]  # (I,) numerators and denominators of a metric that is a pooled mean
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores of one method on I images, and what comparing it with another one needs."""
+
+    images: tuple[str, ...]
+    values: Mapping[str, float]  # metric -> per cent, or a count; NaN where not defined
+    samples: Mapping[str, Array]  # metric -> (S,) values on the bootstrap resamples
+    quality: Mapping[str, float]  # image -> mean best IoU of its objects, per cent; none without
+
+    @property
+    def scores(self) -> Scores:
+        """Metrics with `_low` and `_high`; one that is not defined (no such object) is missing."""
+        return bootstrap.with_intervals(self.values, self.samples)
+
+    def minus(self, other: Result) -> Scores:
+        """Paired differences to another method on the same images.
+
+        Raises:
+            DataError: other images or other resamples.
+        """
+        if self.images != other.images:
+            raise DataError("a paired difference needs two methods scored on the same images")
+        return bootstrap.difference(self.values, other.values, self.samples, other.samples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoBenchmark:
+    """Class-agnostic AP and AR for boxes and masks, mean best IoU, CorLoc; all in per cent.
+
+    Metrics are named `<mask|box>_<AP|AP50|AP75|AP_S|AP_M|AP_L|AR<n>|AR_S|AR_M|AR_L|best_iou|
+    best_iou_1pct>`, `CorLoc`, `masks_per_image`; `images` and `objects` are counts. `best_iou`
+    is the mean over all objects of the IoU with their best detection, `_1pct` over the objects
+    above 1 % of their image. Every image of the truth counts, also one without predictions.
+    """
+
+    iou_types: Annotated[tuple[Literal["box", "mask"], ...], MinLen(1)] = ("box", "mask")
+    max_dets: Annotated[tuple[Annotated[int, Gt(0)], ...], MinLen(1)] = (
+        *(1, 10, 100),  # pycocotools; CutLER, train_net.py:67-68
+        3,  # what MaskCut makes at most (CutLER, arXiv 2301.11320, Sec. 3.1)
+        1000,  # UnSAM, arXiv 2406.20081: never to be mixed with AR100
+    )
+    bootstrap: Annotated[int, Ge(0)] = 1000  # resamples of the images; 0 for no intervals
+    seed: Annotated[int, Ge(0)] = 0
+    # Rows beside the methods, that look at nothing or at the truth: see benchmarks.baselines.
+    baselines: tuple[Literal["centre_box", "ideal_features", "patch_truth", "whole_image"], ...] = (
+        *("whole_image", "centre_box"),
+        *("patch_truth", "ideal_features"),
+    )
+    published: str = ""  # a data set of published.csv, to print its numbers beside these
+
+    def __post_init__(self):
+        if self.published and self.published not in published.datasets():
+            raise ConfigError(
+                f"published: no data set {self.published!r} in the published numbers; "
+                f"{nearest(self.published, published.datasets())}"
+            )
+
+    def __call__(self, truths: Mapping[str, Truth], predicted: Mapping[str, MaskSet]) -> Scores:
+        """Metric to per cent, with intervals."""
+        return self.evaluate(truths, predicted).scores
+
+    def evaluate(self, truths: Mapping[str, Truth], predicted: Mapping[str, MaskSet]) -> Result:
+        """Scores a method.
+
+        Args:
+            truths: image id to truth; all of them are evaluated.
+            predicted: image id to masks; an image that is missing has none. A `MaskFile` is
+                scored from its RLE, without decoding.
+
+        Raises:
+            DataError: no images, predictions for an image without truth, or of another size.
+        """
+        if not truths:
+            raise DataError("no images to score on")
+        images = tuple(sorted(truths))
+        if strangers := sorted(set(predicted) - set(images)):
+            raise DataError(f"predictions for {strangers[0]!r}, an image without truth")
+        detections = [_annotations(predicted, image) for image in images]
+        labels = [truths[image] for image in images]
+        for image, truth, found in zip(images, labels, detections, strict=True):
+            sizes = {tuple(annotation["segmentation"]["size"]) for annotation in found}
+            if sizes - {tuple(truth.size)}:
+                raise DataError(
+                    f"{image!r}: masks of size {sizes.pop()}, the truth has {tuple(truth.size)}"
+                )
+        caps = sorted({*self.max_dets, AP_CAP})
+        matches = {kind: match(labels, detections, kind, caps[-1]) for kind in self.iou_types}
+        ratios = _ratios(labels, detections, matches)
+        once = np.ones((1, len(images)), np.int32)
+        values = {name: found[0] for name, found in _metrics(matches, ratios, caps, once).items()}
+        values["images"] = float(len(images))
+        values["objects"] = float(sum((~truth.crowd).sum() for truth in labels))
+        weights = bootstrap.resamples(len(images), self.bootstrap, self.seed)
+        samples = _metrics(matches, ratios, caps, weights) if self.bootstrap else {}
+        best = matches["mask" if "mask" in matches else "box"].best_iou
+        quality = {
+            image: 100.0 * float(best[i].mean()) for i, image in enumerate(images) if len(best[i])
+        }
+        return Result(images, values, samples, quality)
+
+
+def _annotations(predicted: Mapping[str, MaskSet], image: str) -> list[dict[str, Any]]:
+    if image not in predicted:
+        return []
+    if isinstance(predicted, MaskFile):
+        return predicted.annotations(image)
+    return encode_annotations(predicted[image])
+
+
+def _ratios(
+    truths: list[Truth], detections: list, matches: Mapping[str, Matches]
+) -> dict[str, Ratio]:
+    """The metrics that are a sum over images divided by another one."""
+    counted = np.array([corloc.counts(truth) for truth in truths], bool)
+    right = [corloc.correct(truth, found) for truth, found in zip(truths, detections, strict=True)]
+    ratios = {
+        "CorLoc": (100.0 * (counted & np.array(right, bool)), counted),
+        "masks_per_image": (np.array([len(d) for d in detections]), np.ones(len(truths))),
+    }
+    for kind, found in matches.items():
+        for name, share in (("best_iou", 0.0), ("best_iou_1pct", 0.01)):
+            large = [(t.areas > share * t.size.height * t.size.width)[~t.crowd] for t in truths]
+            sums = [100.0 * b[keep].sum() for b, keep in zip(found.best_iou, large, strict=True)]
+            ratios[f"{kind}_{name}"] = np.array(sums), np.array([keep.sum() for keep in large])
+    return ratios
+
+
+def _metrics(
+    matches: Mapping[str, Matches], ratios: Mapping[str, Ratio], caps: list[int], weights: Array
+) -> dict[str, Array]:
+    """Every metric on every weighting of the images: name to (S,) per cent, NaN if undefined."""
+    metrics = {}
+    for kind, found in matches.items():
+        precision = 100.0 * average_precision(found, weights, AP_CAP)  # (S, A, T)
+        metrics[f"{kind}_AP"] = precision[:, 0].mean(-1)
+        for percent in (50, 75):
+            t = int(np.argmin(np.abs(THRESHOLDS - percent / 100)))
+            metrics[f"{kind}_AP{percent}"] = precision[:, 0, t]
+        recall = {cap: 100.0 * average_recall(found, weights, cap).mean(-1) for cap in caps}
+        for cap in caps:
+            metrics[f"{kind}_AR{cap}"] = recall[cap][:, 0]
+        for a, size in enumerate(SIZES, 1):
+            metrics[f"{kind}_AP_{size}"] = precision[:, a].mean(-1)
+            metrics[f"{kind}_AR_{size}"] = recall[AP_CAP][:, a]
+    for name, (numerator, denominator) in ratios.items():
+        top, bottom = (weights @ part.astype(np.float64) for part in (numerator, denominator))
+        undefined = np.full(len(weights), np.nan)
+        metrics[name] = np.divide(top, bottom, out=undefined, where=bottom > 0)
+    return metrics
