@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import scipy.sparse
+
+# Column v holds the bits of the byte v, highest first.
+_SUBSETS = np.unpackbits(np.arange(256, dtype=np.uint8)[None], axis=0).astype(np.float64)
 
 
 def pack(edges: np.ndarray) -> np.ndarray:
@@ -43,3 +49,70 @@ def clear(packed: np.ndarray, nodes: np.ndarray) -> np.ndarray:
 def degrees(packed: np.ndarray) -> np.ndarray:
     """Set entries of each row, (N,) int64."""
     return np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
+
+
+def multiplier(packed: np.ndarray, n: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Prepares products of a packed matrix with vectors, exact to float64 round-off.
+
+    A matrix with fewer entries than bytes becomes an ordinary sparse one. Denser ones take the
+    method of four Russians: the eight entries of a vector that meet one byte of a row have 256
+    possible sums. All are tabled (450 x 256 numbers for 3,600 nodes, which stay in the cache), then
+    each row adds up one table entry a byte: an eighth of the additions of the dense product, a
+    fifth of its memory traffic, and no float64 matrix of 104 MB.
+
+    Args:
+        packed: (R, ceil(n/8)) uint8.
+        n: columns of the unpacked matrix.
+
+    Returns:
+        A function from (n,) float64 to (R,) float64.
+    """
+    rows, groups = packed.shape
+    entries = degrees(packed)
+    if entries.sum() < packed.size:
+        columns = np.flatnonzero(unpack(packed, n)) % n
+        sparse = _ones(columns, entries, n)
+        return lambda vector: sparse @ vector
+    gather = _ones(packed + 256 * np.arange(groups), np.full(rows, groups), 256 * groups)
+    padded = np.zeros((groups, 8))
+
+    def multiply(vector: np.ndarray) -> np.ndarray:
+        padded.reshape(-1)[:n] = vector
+        return gather @ (padded @ _SUBSETS).ravel()
+
+    return multiply
+
+
+def _ones(columns: np.ndarray, entries: np.ndarray, width: int) -> scipy.sparse.csr_array:
+    """The sparse matrix with ones in the given columns, `entries[r]` of them in row r."""
+    ends = np.concatenate([[0], np.cumsum(entries)]).astype(np.int32)
+    ones = np.ones(columns.size)
+    columns = columns.ravel().astype(np.int32)
+    return scipy.sparse.csr_array((ones, columns, ends), shape=(len(entries), width))
+
+
+def components(packed: np.ndarray) -> tuple[np.ndarray, int]:
+    """Connected components of a packed symmetric graph.
+
+    Returns:
+        Labels (N,) int64 in the order of each component's first node, and their count.
+    """
+    n = len(packed)
+    labels = np.full(n, -1)
+    count = 0
+    for first in range(n):
+        if labels[first] >= 0:
+            continue
+        frontier = np.array([first])
+        while len(frontier):
+            labels[frontier] = count
+            reached = np.bitwise_or.reduce(packed[frontier], axis=0)
+            frontier = np.flatnonzero(np.unpackbits(reached, count=n).view(bool) & (labels < 0))
+        count += 1
+    return labels, count
+
+
+def diagonal(packed: np.ndarray) -> np.ndarray:
+    """Which nodes are joined to themselves, (N,) bool."""
+    index = np.arange(len(packed))
+    return (packed[index, index // 8] >> (7 - index % 8) & 1).astype(bool)

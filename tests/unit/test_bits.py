@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import scipy.sparse.csgraph
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cleave.ops import bits
+
+
+def graph(n: int, density: float, seed: int) -> np.ndarray:
+    edges = np.random.default_rng(seed).random((n, n)) < density
+    return edges | edges.T
+
+
+sizes = st.integers(1, 40)
+densities = st.floats(0, 1)
+seeds = st.integers(0, 1000)
+
+
+@given(sizes, densities, seeds)
+def test_packing_round_trip(n, density, seed):
+    edges = graph(n, density, seed)
+    packed = bits.pack(edges)
+    assert packed.shape == (n, (n + 7) // 8)
+    assert packed.dtype == np.uint8
+    assert np.array_equal(bits.unpack(packed, n), edges)
+    assert np.array_equal(bits.degrees(packed), edges.sum(1))
+    assert np.array_equal(bits.diagonal(packed), edges.diagonal())
+
+
+@given(sizes, densities, seeds)
+def test_clear_is_zeroing_rows_and_columns(n, density, seed):
+    edges = graph(n, density, seed)
+    nodes = np.random.default_rng(seed + 1).random(n) < 0.5
+    packed = bits.pack(edges)
+    kept = packed.copy()
+    cleared = bits.clear(packed, nodes)
+    edges[nodes] = False
+    edges[:, nodes] = False
+    assert np.array_equal(cleared, bits.pack(edges))
+    assert np.array_equal(packed, kept)
+
+
+@given(sizes, densities, seeds)
+def test_product_equals_the_dense_one(n, density, seed):
+    edges = graph(n, density, seed)
+    vector = np.random.default_rng(seed + 2).standard_normal(n)
+    multiply = bits.multiplier(bits.pack(edges), n)
+    for factor in (1.0, -3.0):  # a second call must not see what the first left
+        expected = edges @ (factor * vector)
+        assert multiply(factor * vector) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("density", [0.01, 0.5])  # both forms of the matrix
+def test_product_with_a_rectangle(density):
+    edges = np.random.default_rng(0).random((30, 101)) < density
+    vector = np.random.default_rng(1).standard_normal(101)
+    product = bits.multiplier(bits.pack(edges), 101)(vector)
+    assert product == pytest.approx(edges @ vector, abs=1e-12)
+
+
+@given(sizes, st.floats(0, 0.2), seeds)
+def test_components_equal_scipys(n, density, seed):
+    edges = graph(n, density, seed)
+    labels, count = bits.components(bits.pack(edges))
+    expected_count, expected = scipy.sparse.csgraph.connected_components(edges)
+    assert count == expected_count
+    firsts = np.unique(labels, return_index=True)[1]
+    assert np.array_equal(firsts, np.sort(firsts))
+    assert len(set(zip(labels, expected, strict=True))) == count
