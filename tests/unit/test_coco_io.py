@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from cleave.io.coco import merge, read_masks, write_masks, write_predictions
+from cleave.io.coco import (
+    merge,
+    read_masks,
+    read_predictions,
+    write_masks,
+    write_predictions,
+)
 from cleave.io.images import ImageRecord
 from cleave.types import DataError, MaskSet, Size
 
@@ -114,6 +120,32 @@ def test_pycocotools_loads_the_results(written, tmp_path):
     for r in records:
         scores = [a["score"] for a in results.loadAnns(results.getAnnIds(imgIds=r.number))]
         assert scores == masksets[r.id].scores.tolist()
+
+
+def test_results_come_back_as_masks(written, tmp_path):
+    """Whether or not they name area and box, which other detectors need not."""
+    paths, records, masksets = written
+    write_predictions(paths, tmp_path / "results.json")
+    results = json.loads((tmp_path / "results.json").read_text())
+    bare = [{k: v for k, v in r.items() if k not in ("area", "bbox")} for r in results]
+    (tmp_path / "bare.json").write_text(json.dumps(bare))
+    ours = read_predictions(tmp_path / "results.json", records)
+    theirs = read_predictions(tmp_path / "bare.json", records)
+    for image_id, masks in masksets.items():
+        np.testing.assert_array_equal(ours[image_id].masks, masks.masks)
+        np.testing.assert_array_equal(ours[image_id].scores, masks.scores)
+        for one, other in zip(
+            ours.annotations(image_id), theirs.annotations(image_id), strict=True
+        ):
+            assert one["area"] == other["area"]
+            if one["area"]:  # of an empty mask any box will do
+                assert one["bbox"] == other["bbox"]
+    with pytest.raises(DataError, match="not in the data set"):
+        read_predictions(tmp_path / "results.json", records[:2])
+    (tmp_path / "boxes.json").write_text('[{"image_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]')
+    for name in ("boxes.json", "missing.json"):
+        with pytest.raises(DataError, match="not a list of COCO results"):
+            read_predictions(tmp_path / name, records)
 
 
 def test_bytes_depend_on_the_masks_alone(written, tmp_path):

@@ -231,7 +231,7 @@ def merge(
 
 def write_predictions(paths: Sequence[Path], output: Path) -> None:
     """Mask files as a plain COCO results list, for `COCO.loadRes` and evaluators from outside."""
-    kept = ("bbox", "category_id", "score", "segmentation")
+    kept = ("area", "bbox", "category_id", "score", "segmentation")
     with (
         replacing(output) as temporary,
         tempfile.TemporaryFile(dir=temporary.parent) as scratch,
@@ -250,14 +250,15 @@ def read_predictions(path: Path, records: Sequence[ImageRecord]) -> MaskFile:
     """A COCO results list, joined with the images that it speaks of.
 
     Args:
-        path: of a list as `write_predictions`, or any detector, writes it.
+        path: of a list as `write_predictions`, or any detector of masks, writes it.
         records: every image of the data set; those without a result have no masks.
 
     Raises:
-        DataError: not a results list, or a result for an image that is not among the records.
+        DataError: not a results list, a result without a mask, or a result for an image that is
+            not among the records.
     """
     try:
-        results = json.loads(Path(path).read_bytes())
+        results = [_with_extent(result) for result in json.loads(Path(path).read_bytes())]
         numbers = {result["image_id"] for result in results}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: not a list of COCO results ({error!r})") from None
@@ -293,6 +294,19 @@ class _Spool:
             self._file.seek(place)
             image, found = json.loads(self._file.readline())
             yield image, found
+
+
+def _with_extent(result: Json) -> Json:
+    """A COCO result with `area` and `bbox`, which other detectors leave out."""
+    from pycocotools import mask as coco
+
+    segmentation = result["segmentation"]
+    result["score"] = float(result["score"])
+    if "area" not in result:
+        result["area"] = int(coco.area(segmentation))
+    if "bbox" not in result:
+        result["bbox"] = coco.toBbox(segmentation).tolist()
+    return result
 
 
 def _dump(value: Any) -> str:
