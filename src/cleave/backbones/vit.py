@@ -1,0 +1,170 @@
+"""Dense features of a vision transformer, through timm."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt
+
+from cleave.backbones import attention, weights
+from cleave.backbones.inputs import input_size
+from cleave.io.images import resize
+from cleave.io.weights import Weights
+from cleave.spec import ConfigError
+from cleave.types import Array, FeatureMap, Image, Size
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Facet = Literal["key", "query", "value", "token"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vit:
+    """Features of a ViT's last block: DINO, DINOv2, MAE, DiffNCuts or any ViT of timm.
+
+    `key`, `query` and `value` are the projections of the last attention, heads side by side;
+    `token` is what the network gives out, after its final norm. CLS and register tokens are
+    dropped. With only projections asked for, the last block's attention and MLP are not computed.
+
+    The network runs on a GPU if torch finds one, else on the CPU.
+    """
+
+    model: str = "dino_vits8"  # CutS3D; a short name (cleave doctor lists them) or a name of timm
+    weights: str | None = None  # None: the hub's; a file of the authors' or timm's; or "random"
+    sha256: str | None = None  # of the file in `weights`: another file is refused
+    seed: Annotated[int, Ge(0)] = 0  # of random weights
+    facets: tuple[Facet, ...] = ("key",)  # CutLER, maskcut.py:277: keys
+    cls_token: bool = False  # keep the CLS token, after the final norm
+    cls_attention: bool = False  # keep the attention from CLS to the patches
+    layer: int = -1  # the block to look into; the network ends there, final norm included
+    size: Annotated[int, Gt(0)] = 480  # CutLER, maskcut.py:164
+    keep_aspect: bool = False  # CutLER: the image is squeezed into a square
+    max_side: Annotated[int, Gt(0)] = 800  # with keep_aspect
+    # Images at once. More than one helps a GPU on small grids alone, and the other images of the
+    # batch then move the result by round-off.
+    batch: Annotated[int, Gt(0)] = 1
+    # bfloat16: a little faster on a CPU, much on a GPU, but about .3 % of the affinity's bits flip
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    licence: ClassVar[str] = "of the weights: Apache-2.0 (DINO, DINOv2), CC-BY-NC-4.0 (MAE)"
+
+    def __post_init__(self):
+        if not self.facets or len(set(self.facets)) < len(self.facets):
+            raise ConfigError(f"facets: at least one, each once; got {list(self.facets)}")
+        if self.sha256 is not None and self.weights in (None, "random"):
+            raise ConfigError("sha256 is that of a file; give the file as weights:")
+
+    @property
+    def record(self) -> Weights:
+        """What is known of the weights: licence, and what they were trained on."""
+        return weights.record(self.model, self.weights)
+
+    def __call__(self, images: Sequence[Image]) -> list[FeatureMap]:
+        """Features of each image, in order; images of one size go through the network together."""
+        groups: dict[Size, list[int]] = {}
+        for index, image in enumerate(images):
+            groups.setdefault(self._input_size(image.size), []).append(index)
+        features: dict[int, FeatureMap] = {}
+        for seen, members in groups.items():
+            for start in range(0, len(members), self.batch):
+                chunk = members[start : start + self.batch]
+                maps = self._encode([images[i] for i in chunk], seen)
+                features.update(zip(chunk, maps, strict=True))
+        return [features[i] for i in range(len(images))]
+
+    @property
+    def _stride(self) -> int:
+        return int(self._network.patch_embed.feat_ratio())
+
+    def _input_size(self, image: Size) -> Size:
+        return input_size(
+            image,
+            size=self.size,
+            multiple=self._stride,
+            keep_aspect=self.keep_aspect,
+            max_side=self.max_side,
+        )
+
+    @functools.cached_property
+    def _device(self) -> str:
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @functools.cached_property
+    def _network(self) -> nn.Module:
+        network = weights.load(self.model, self.weights, seed=self.seed, sha256=self.sha256)
+        attention.check(network, self.model)
+        depth = len(network.blocks)
+        if not -depth <= self.layer < depth:
+            raise ConfigError(f"layer: {self.layer}, but {self.model} has {depth} blocks")
+        network.blocks = network.blocks[: self.layer % depth + 1]
+        if (self.cls_token or self.cls_attention) and network.cls_token is None:
+            raise ConfigError(f"model: {self.model} has no CLS token; leave out cls_*")
+        return network.to(self._device)
+
+    def _encode(self, images: list[Image], seen: Size) -> list[FeatureMap]:
+        import torch
+
+        pixels = np.stack([resize(image.pixels, seen) for image in images])
+        half = torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bfloat16")
+        exact = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
+        with torch.inference_mode(), half, exact:
+            found = self._forward(self._normalise(pixels))
+        arrays = {name: value.float().cpu().numpy() for name, value in found.items()}
+        return [
+            self._feature_map({name: value[i] for name, value in arrays.items()}, image.size, seen)
+            for i, image in enumerate(images)
+        ]
+
+    def _normalise(self, pixels: Array) -> Tensor:
+        """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in the units of the weights."""
+        import torch
+
+        record = self.record
+        mean, std = (torch.tensor(v, device=self._device) for v in (record.mean, record.std))
+        values = torch.from_numpy(pixels).to(self._device).float().div_(255)
+        return values.sub_(mean).div_(std).permute(0, 3, 1, 2).contiguous()
+
+    def _forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Every requested array, batch first, tokens not yet on their grid."""
+        network, prefix = self._network, self._network.num_prefix_tokens
+        block = network.blocks[-1].attn
+        last = attention.run_to_last_block(
+            network, images, whole="token" in self.facets or self.cls_token
+        )
+        found: dict[str, Any] = {}
+        projected = {
+            which: attention.project(block, last.inputs, which)
+            for which in attention.PROJECTIONS
+            if which in self.facets or (which == "key" and self.cls_attention)
+        }
+        for facet in self.facets:
+            found[facet] = projected.get(facet, last.tokens)[:, prefix:]
+        if self.cls_token:
+            found["cls"] = last.tokens[:, 0]
+        if self.cls_attention:
+            found["attention"] = attention.class_attention(block, last, projected["key"])
+            found["attention"] = found["attention"][:, :, prefix:]
+        return found
+
+    def _feature_map(self, arrays: dict[str, Array], size: Size, seen: Size) -> FeatureMap:
+        grid = Size(*(side // self._stride for side in seen))
+        facets = {name: arrays[name].reshape(*grid, -1) for name in self.facets}
+        rows = arrays.get("attention")
+        return FeatureMap(
+            facets,
+            size,
+            seen,
+            self._stride,
+            cls=arrays.get("cls"),
+            attention=None if rows is None else rows.reshape(-1, *grid),
+            heads=int(self._network.blocks[-1].attn.num_heads),
+        )
