@@ -45,7 +45,7 @@ def _object(graph: PatchGraph) -> Array:
     vector = eigenvector(graph)
     if vector is None:
         return np.zeros((0, *graph.grid), bool)
-    foreground, seed = ncut.bipartition(vector), int(np.argmax(np.abs(vector)))
+    foreground, seed = ncut.bipartition(vector), ncut.peak(np.abs(vector))
     if not foreground[seed]:
         foreground = ~foreground
     return components.component_of(foreground.reshape(graph.grid), seed)[None]

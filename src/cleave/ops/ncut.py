@@ -183,14 +183,14 @@ def _dense(quotient: _Quotient, count: int, tolerance: float) -> tuple[LeadingPa
     return LeadingPairs(values, vectors, residuals, following, 0), "dense"
 
 
-def _peak(values: np.ndarray) -> int:
+def peak(values: np.ndarray) -> int:
     """First index whose value is the largest but for round-off."""
     return int(np.argmax(values >= values.max() - 1e-6 * np.abs(values).max()))
 
 
 def with_sign(vector: np.ndarray) -> np.ndarray:
     """The vector or its negative: the entry of largest magnitude, first on ties, is positive."""
-    return vector if vector[_peak(np.abs(vector))] >= 0 else -vector
+    return vector if vector[peak(np.abs(vector))] >= 0 else -vector
 
 
 def bipartition(vector: np.ndarray) -> np.ndarray:
@@ -213,6 +213,6 @@ def orient(vector: np.ndarray, grid: Size) -> Bipartition:
         return Bipartition(vector, np.zeros(len(vector), bool), 0)
     foreground = bipartition(vector)
     corners = foreground.reshape(grid)[[0, 0, -1, -1], [0, -1, 0, -1]].sum()
-    if corners >= 3 or not foreground[_peak(np.abs(vector))]:
+    if corners >= 3 or not foreground[peak(np.abs(vector))]:
         vector, foreground = -vector, ~foreground
-    return Bipartition(vector, foreground, _peak(vector))
+    return Bipartition(vector, foreground, peak(vector))
