@@ -16,6 +16,7 @@ from cleave.io.coco import (
     read_predictions,
     write_masks,
     write_predictions,
+    write_results,
 )
 from cleave.io.images import ImageRecord
 from cleave.types import DataError, MaskSet, Size
@@ -146,6 +147,13 @@ def test_results_come_back_as_masks(written, tmp_path):
     for name in ("boxes.json", "missing.json"):
         with pytest.raises(DataError, match="not a list of COCO results"):
             read_predictions(tmp_path / name, records)
+
+
+def test_results_of_masks_equal_results_of_files(written, tmp_path):
+    paths, records, masksets = written
+    write_predictions(paths, tmp_path / "of_files.json")
+    write_results(tmp_path / "of_masks.json", records, reversed(masksets.items()))
+    assert (tmp_path / "of_masks.json").read_bytes() == (tmp_path / "of_files.json").read_bytes()
 
 
 def test_bytes_depend_on_the_masks_alone(written, tmp_path):

@@ -231,16 +231,34 @@ def merge(
 
 def write_predictions(paths: Sequence[Path], output: Path) -> None:
     """Mask files as a plain COCO results list, for `COCO.loadRes` and evaluators from outside."""
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=output.parent) as scratch:
+        spool = _Spool(paths, scratch)
+        _write_results(output, ((image["id"], found) for image, found in spool))
+
+
+def write_results(
+    output: Path, records: Sequence[ImageRecord], masksets: Iterable[tuple[str, MaskSet]]
+) -> None:
+    """Masks as a plain COCO results list, in the order of the image ids.
+
+    Args:
+        records: of all the images.
+        masksets: (image id, masks) pairs; a generator holds one image's masks at a time.
+    """
+    numbers = {record.id: record.number for record in records}
+    encoded = {image_id: encode_annotations(masks) for image_id, masks in masksets}
+    _write_results(output, ((numbers[image_id], encoded[image_id]) for image_id in sorted(encoded)))
+
+
+def _write_results(output: Path, images: Iterable[tuple[int, Sequence[Json]]]) -> None:
     kept = ("area", "bbox", "category_id", "score", "segmentation")
-    with (
-        replacing(output) as temporary,
-        tempfile.TemporaryFile(dir=temporary.parent) as scratch,
-        open(temporary, "w", encoding="utf-8") as file,
-    ):
+    with replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
         separator = "["
-        for image, found in _Spool(paths, scratch):
-            for annotation in found:
-                result = {name: annotation[name] for name in kept} | {"image_id": image["id"]}
+        for number, annotations_of_image in images:
+            for annotation in annotations_of_image:
+                result = {name: annotation[name] for name in kept} | {"image_id": number}
                 file.write(separator + _dump(result))
                 separator = ","
         file.write(("[" if separator == "[" else "") + "]\n")
