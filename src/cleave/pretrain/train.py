@@ -1,0 +1,232 @@
+"""The training loop: resumable at any step, and a function of config, photos and device alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cleave.io.atomic import replacing
+from cleave.io.weights import read_tensors
+from cleave.pretrain.bank import Bank, Sampler, mix
+from cleave.pretrain.config import Distil, Mae, Pretrain
+from cleave.pretrain.phases import PHASES, Phase, build_phase
+from cleave.pretrain.weights import save
+from cleave.spec import canonical, to_mapping
+from cleave.types import CleaveError, DataError
+
+log = logging.getLogger(__name__)
+
+COLLAPSED = 0.01  # spread of unit patch features; healthy: 1 / sqrt(192) = .072
+
+
+class TrainingError(CleaveError):
+    """A run that cannot go on: its loss is not finite, or its features have become one."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands when `train` returns."""
+
+    phase: str
+    step: int  # steps of this phase that are done
+    finished: bool
+    digest: str | None = None  # sha256 of backbone.safetensors, once finished
+
+
+def train(
+    config: Pretrain,
+    bank: Bank,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    compiled: bool = False,
+    resume: Path | None = None,
+    seconds: float | None = None,
+) -> Progress:
+    """Trains, and leaves `backbone.safetensors` in `folder`.
+
+    Beside it: `checkpoint.pt`, `metrics.jsonl` (one line every `log_every` steps) and, every
+    `export_every` steps, `<phase>-<step>.safetensors`. All but the metrics are written atomically.
+
+    Args:
+        compiled: run the encoders through torch.compile; pays on a GPU, after a minute.
+        resume: checkpoint to go on from; the run then ends as if it had never stopped.
+        seconds: stop with a checkpoint at the first step that ends after this time.
+
+    Raises:
+        TrainingError: the loss is not finite, or the features collapsed.
+        DataError: the checkpoint is of another config or of other photos.
+    """
+    run = Run(config, bank, Path(folder), torch.device(device), compiled)
+    state = run.read(resume) if resume else {"phase": run.names[0], "step": 0}
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    run.trim_metrics(state["phase"], state["step"])
+    encoder = None
+    for name in run.names[run.names.index(state["phase"]) :]:
+        here = state if name == state["phase"] else None
+        phase = build_phase(name, config, encoder).to(run.device)
+        done = run.train_phase(phase, here, deadline)
+        if done < phase.settings.steps:
+            return Progress(name, done, finished=False)
+        encoder = phase.backbone().requires_grad_(True)
+    digest = save(phase.backbone(), run.folder / "backbone.safetensors")
+    return Progress(name, done, finished=True, digest=digest)
+
+
+class Run:
+    """One run's files, photos and device."""
+
+    def __init__(
+        self, config: Pretrain, bank: Bank, folder: Path, device: torch.device, compiled: bool
+    ):
+        self.config, self.folder, self.device, self.compiled = config, folder, device, compiled
+        self.bank = bank.to(device)
+        self.names = [name for name in PHASES if getattr(config, name).steps]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.metrics = self.folder / "metrics.jsonl"
+
+    def train_phase(self, phase: Phase, state: dict[str, Any] | None, deadline: float) -> int:
+        """Runs one phase from its first step, or from a checkpoint; returns the steps done."""
+        settings, config = phase.settings, self.config
+        optimiser = build_optimiser(phase, settings)
+        if state and "modules" in state:
+            phase.load_state_dict(state["modules"])
+            optimiser.load_state_dict(state["optimiser"])
+        if self.compiled:
+            compile_encoders(phase)
+        sampler = Sampler(len(self.bank), settings.batch, mix(config.seed, 2))
+        clock, first = time.monotonic(), state["step"] if state else 0
+        for step in range(first, settings.steps):
+            watch = (step + 1) % config.log_every == 0 or step + 1 == settings.steps
+            values = self.take_step(phase, optimiser, sampler, step, watch)
+            if watch:
+                spent, clock = time.monotonic() - clock, time.monotonic()
+                taken = (step - first) % config.log_every + 1
+                self.report(phase, step + 1, values, settings.batch * taken / spent)
+            stop = time.monotonic() >= deadline
+            if stop or (step + 1) % config.checkpoint_every == 0 or step + 1 == settings.steps:
+                self.write(phase, optimiser, step + 1)
+            if (step + 1) % config.export_every == 0:
+                save(phase.backbone(), self.folder / f"{phase.name}-{step + 1:06d}.safetensors")
+            if stop:
+                return step + 1
+        return settings.steps
+
+    def take_step(
+        self, phase: Phase, optimiser, sampler: Sampler, step: int, watch: bool
+    ) -> dict[str, float]:
+        """One optimiser step; returns its metrics if `watch`."""
+        settings = phase.settings
+        seed = mix(self.config.seed, 3, self.names.index(phase.name), step)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        rate = learning_rate(step, settings)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        photos = self.bank.pixels[sampler(step).to(self.device)]
+        loss, values = phase(photos, generator, step, watch)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(phase.learned(), settings.clip)
+        optimiser.step()
+        phase.after(step)
+        if not watch:
+            return {}
+        return {**values, "loss": float(loss.detach()), "gradient_norm": float(norm), "rate": rate}
+
+    def report(self, phase: Phase, step: int, values: dict[str, float], speed: float) -> None:
+        """Appends one line to the metrics; stops a run that is beyond help."""
+        line = {"phase": phase.name, "step": step, **values, "photos_per_second": speed}
+        with open(self.metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, sort_keys=True) + "\n")
+        log.info("%s %d: loss %.4f, %.0f photos/s", phase.name, step, values["loss"], speed)
+        where = f"pretrain, {phase.name} step {step}"
+        if not all(math.isfinite(value) for value in values.values()):
+            raise TrainingError(f"{where}: not finite: {values}; lower learning_rate or clip")
+        if step > phase.settings.warmup and values["patch_spread"] < COLLAPSED:
+            raise TrainingError(
+                f"{where}: the patch features have collapsed, spread {values['patch_spread']:.4f} "
+                f"below {COLLAPSED}; use the last weights exported before, or lower learning_rate"
+            )
+
+    def write(self, phase: Phase, optimiser, step: int) -> None:
+        """The checkpoint: all that `train` needs to go on as if it had not stopped."""
+        state = {
+            **self.identity(),
+            "phase": phase.name,
+            "step": step,
+            "modules": phase.state_dict(),
+            "optimiser": optimiser.state_dict(),
+        }
+        with replacing(self.folder / "checkpoint.pt") as temporary:
+            torch.save(state, temporary)
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """A checkpoint of this run.
+
+        Raises:
+            DataError: it is of another config or of another number of photos.
+        """
+        state = dict(read_tensors(path))
+        for key, value in self.identity().items():
+            if state.get(key) != value:
+                raise DataError(
+                    f"checkpoint {path}: of another run: its {key} is {state.get(key)}, "
+                    f"this one's {value}; start anew, or restore what was changed"
+                )
+        return state
+
+    def identity(self) -> dict[str, Any]:
+        return {"config": canonical(to_mapping(self.config)), "photos": len(self.bank)}
+
+    def trim_metrics(self, phase: str, step: int) -> None:
+        """Drops the lines of steps that come after the checkpoint and will be taken again."""
+        last = self.names.index(phase), step
+        lines = [line for line in self.lines() if self.moment(line) <= last]
+        with replacing(self.metrics) as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
+
+    def lines(self) -> Iterator[str]:
+        """Whole lines of the metrics so far; a kill may have cut the last one."""
+        if self.metrics.is_file():
+            with open(self.metrics, encoding="utf-8") as file:
+                yield from (line for line in file if line.endswith("\n"))
+
+    def moment(self, line: str) -> tuple[int, int]:
+        value = json.loads(line)
+        return self.names.index(value["phase"]), value["step"]
+
+
+def build_optimiser(phase: Phase, settings: Mae | Distil) -> torch.optim.AdamW:
+    """AdamW; gains, biases and single tokens are not decayed."""
+    learned = phase.learned()
+    groups = [
+        {"params": [p for p in learned if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    fused = learned[0].device.type == "cuda"
+    return torch.optim.AdamW(groups, settings.learning_rate, betas=settings.betas, fused=fused)
+
+
+def learning_rate(step: int, settings: Mae | Distil) -> float:
+    """Linear warm-up, then a cosine that reaches 0 after the last step."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
+
+
+def compile_encoders(phase: Phase) -> None:
+    """Compiles every block in place; parameter names, and so checkpoints, stay as they are."""
+    for module in phase.modules():
+        if hasattr(module, "blocks"):
+            for block in module.blocks:
+                block.compile()

@@ -1,0 +1,200 @@
+"""Training on a handful of drawn photos: it learns, it resumes exactly, it refuses bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+torch = pytest.importorskip("torch")
+
+from cleave.pretrain.bank import Bank, Sampler, decode  # noqa: E402
+from cleave.pretrain.config import Architecture, Distil, Mae, Pretrain  # noqa: E402
+from cleave.pretrain.phases import build_phase  # noqa: E402
+from cleave.pretrain.train import Run, TrainingError, learning_rate, train  # noqa: E402
+from cleave.pretrain.weights import load  # noqa: E402
+from cleave.spec import ConfigError, build  # noqa: E402
+from cleave.types import DataError  # noqa: E402
+
+PRESET = Path(__file__).resolve().parents[2] / "workflow/presets/pretrain.yaml"
+
+
+def tiny(mae: int, distil: int, **changes) -> Pretrain:
+    return Pretrain(
+        architecture=Architecture(patch=8, dim=32, depth=2, heads=2),
+        mae=Mae(steps=mae, batch=8, crop=32, decoder_dim=16, decoder_depth=1, decoder_heads=1,
+                warmup=3, learning_rate=3e-3),
+        distil=Distil(steps=distil, batch=8, global_crop=32, local_crops=2, local_crop=16,
+                      class_prototypes=16, patch_prototypes=24, head_hidden=32, head_bottleneck=16,
+                      warmup=3, teacher_warmup=5),
+        **{"side": 40, "precision": "float32", "log_every": 2, "checkpoint_every": 3,
+           "export_every": 4, **changes},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bank() -> Bank:
+    """Stripes of random direction and two random colours: something that can be predicted."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:40, :40]
+    photos = []
+    for _ in range(12):
+        angle, phase = rng.uniform(0, np.pi), rng.uniform(0, 6)
+        wave = 0.5 + 0.5 * np.sign(np.sin((np.cos(angle) * x + np.sin(angle) * y) / 3 + phase))
+        first, second = rng.uniform(0, 255, (2, 3, 1, 1))
+        photos.append(wave * first + (1 - wave) * second)
+    return Bank(torch.from_numpy(np.stack(photos).astype(np.uint8)))
+
+
+def read_metrics(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert line.pop("photos_per_second") > 0
+    return lines
+
+
+def mean_loss(lines: list[dict], key: str) -> float:
+    return float(np.mean([line[key] for line in lines]))
+
+
+def test_both_phases_learn(bank, tmp_path):
+    config = tiny(80, 80, checkpoint_every=200, export_every=80)
+    progress = train(config, bank, tmp_path)
+    lines = read_metrics(tmp_path)
+    mae, distil = ([x for x in lines if x["phase"] == name] for name in ("mae", "distil"))
+    assert mean_loss(mae[-8:], "loss") < 0.9 * mean_loss(mae[:4], "loss")
+    assert mean_loss(distil[-8:], "view_loss") < 0.95 * mean_loss(distil[:4], "view_loss")
+    assert mean_loss(distil[-8:], "patch_loss") < 0.95 * mean_loss(distil[:4], "patch_loss")
+    assert min(line["patch_spread"] for line in lines) > 0.01
+    assert progress.finished
+    load(tmp_path / "backbone.safetensors", progress.digest)
+    assert (tmp_path / "mae-000080.safetensors").is_file()
+
+
+def test_stopping_after_every_step_changes_nothing(bank, tmp_path):
+    config = tiny(5, 4)
+    whole = train(config, bank, tmp_path / "whole")
+    pieces, stops = tmp_path / "pieces", 0
+    progress = train(config, bank, pieces, seconds=0)
+    while not progress.finished:
+        progress = train(config, bank, pieces, seconds=0, resume=pieces / "checkpoint.pt")
+        stops += 1
+    assert stops == 7  # 9 steps; the last of one phase is followed by the first of the next
+    assert progress == whole  # the digest of the weights is part of it
+    assert read_metrics(pieces) == read_metrics(tmp_path / "whole")
+
+
+def test_a_kill_between_checkpoints_leaves_no_double_lines(bank, tmp_path):
+    config = tiny(7, 0)
+    train(config, bank, tmp_path, seconds=0)
+    checkpoint = (tmp_path / "checkpoint.pt").read_bytes()
+    whole = train(config, bank, tmp_path)
+    (tmp_path / "checkpoint.pt").write_bytes(checkpoint)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"phase": "mae", "st')
+    assert train(config, bank, tmp_path, resume=tmp_path / "checkpoint.pt") == whole
+    assert [line["step"] for line in read_metrics(tmp_path)] == [2, 4, 6, 7]
+
+
+def test_a_kill_between_the_phases_changes_nothing(bank, tmp_path, monkeypatch):
+    config, write = tiny(3, 3), Run.write
+    whole = train(config, bank, tmp_path / "whole")
+
+    def write_and_die(run, phase, optimiser, step):
+        write(run, phase, optimiser, step)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "write", write_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, bank, tmp_path)
+    monkeypatch.undo()
+    assert train(config, bank, tmp_path, resume=tmp_path / "checkpoint.pt") == whole
+
+
+def test_another_runs_checkpoint_is_refused(bank, tmp_path):
+    train(tiny(2, 0), bank, tmp_path, seconds=0)
+    with pytest.raises(DataError, match="its config is"):
+        train(tiny(2, 0, seed=1), bank, tmp_path, resume=tmp_path / "checkpoint.pt")
+    with pytest.raises(DataError, match="its photos is 12"):
+        train(tiny(2, 0), Bank(bank.pixels[:5]), tmp_path, resume=tmp_path / "checkpoint.pt")
+
+
+def test_divergence_stops_the_run(bank, tmp_path):
+    config = tiny(6, 0)
+    config = dataclasses.replace(config, mae=dataclasses.replace(config.mae, learning_rate=1e30))
+    with pytest.raises(TrainingError, match=r"mae step \d: not finite"):
+        train(config, bank, tmp_path)
+
+
+def test_the_teacher_follows_the_student_and_is_what_ships(bank, tmp_path):
+    phase = build_phase("distil", tiny(0, 10), None)
+    before = [p.clone() for p in phase.teacher.parameters()]
+    for p in phase.student.parameters():
+        p.data += 1
+    phase.after(0)
+    momentum = phase.momentum(0)
+    assert momentum == pytest.approx(0.992)
+    for old, new in zip(before, phase.teacher.parameters(), strict=True):
+        assert torch.allclose(new, old + (1 - momentum), atol=1e-5)
+    assert phase.momentum(10) == 1
+    assert phase.backbone() is phase.teacher.encoder
+    assert all(id(p) not in map(id, phase.learned()) for p in phase.teacher.parameters())
+
+
+def test_an_epoch_shows_every_photo_once():
+    sampler = Sampler(photos=10, batch=4, seed=3)
+    seen = torch.cat([sampler(step) for step in range(5)])
+    assert sorted(seen[:10].tolist()) == sorted(seen[10:].tolist()) == list(range(10))
+    assert seen[:10].tolist() != seen[10:].tolist()
+    assert torch.equal(Sampler(10, 4, 3)(3), sampler(3))
+    assert len(Sampler(3, 8, 0)(5)) == 8
+
+
+def test_learning_rate_warms_up_and_ends_near_zero():
+    settings = Mae(steps=100, warmup=10, learning_rate=1.0)
+    rates = [learning_rate(step, settings) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == rates[10] == 1
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < rates[-1] < 1e-3
+
+
+def test_photos_are_squeezed_and_broken_ones_listed(tmp_path):
+    from PIL import Image
+
+    paths = []
+    for k, size in enumerate([(30, 20), (10, 40)]):
+        paths.append(tmp_path / f"{k}.png")
+        Image.new("RGB", size, (k, 50, 200)).save(paths[-1])
+    paths.insert(1, tmp_path / "broken.png")
+    paths[1].write_bytes(b"nothing")
+    found = decode(paths, 16)
+    assert found.pixels.shape == (2, 3, 16, 16)
+    assert found.pixels[:, :, 5, 5].tolist() == [[0, 50, 200], [1, 50, 200]]
+    assert [item.path for item in found.broken] == [str(paths[1])]
+    with pytest.raises(DataError, match="no readable photo"):
+        decode(paths[1:2], 16)
+
+
+def test_the_preset_is_the_default_recipe():
+    section = yaml.safe_load(PRESET.read_text())["pretrain"]["shipped"]
+    assert build(Pretrain, section, "pretrain.shipped") == Pretrain()
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"mae": {"step": 3}}, r"pretrain\.x\.mae"),
+        ({"mae": {"crop": 100}}, "no multiple of 8"),
+        ({"distil": {"global_area": [0.5, 0.2]}}, "global_area"),
+        ({"mae": {"steps": 0}, "distil": {"steps": 0}}, "nothing to train"),
+        ({"precision": "float8"}, "bfloat16, float32"),
+    ],
+)
+def test_wrong_configs_are_refused(section, words):
+    with pytest.raises(ConfigError, match=words):
+        build(Pretrain, section, "pretrain.x")
