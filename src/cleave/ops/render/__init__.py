@@ -80,6 +80,7 @@ def scene(flavour: str, seed: int, size: Size) -> Rendered:
     rays = world.camera.rays(rows + 0.5, columns + 0.5, size)
     hits = trace(world, rays)
     light = _antialiased(world, look, rays, hits, size)
+    light *= 1.0 / (1.0 + rays.u * rays.u + rays.v * rays.v)  # half the fall-off of a bare lens
     pixels = _develop(light, look.exposure, np.random.default_rng([seed, key, 2]))
     rendered = _labelled(world, hits, size, pixels.T.reshape(*size, 3))
     for array in vars(rendered).values():

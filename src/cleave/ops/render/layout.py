@@ -22,7 +22,7 @@ from cleave.types import Size
 FLAVOURS = ("crowded", "control")
 _COARSE = 72  # shorter side of the grid on which silhouettes are compared, pixels
 _WIDEST = 2.0  # beyond this aspect ratio the outer parts of the picture stay empty
-_NEAREST = 2.7  # metres from the camera's foot
+_NEAREST = 2.3  # metres from the camera's foot
 _TRIES = 40  # places drawn for a thing before it is left out
 _LEAST_VISIBLE, _LEAST_AREA = 0.35, 0.008  # stricter than what makes an instance: .2 and .005
 _BREATH = 0.02  # metres between things that stand side by side
@@ -108,9 +108,9 @@ def arrange(flavour: str, rng: np.random.Generator, size: Size) -> World:
 
 
 def _empty_stage(rng: np.random.Generator, size: Size) -> _Stage:
-    sine = between(rng, 0.3, 0.42)
+    sine = between(rng, 0.26, 0.4)
     pitch = (float(np.sqrt(1.0 - sine * sine)), sine)
-    camera = Camera(between(rng, 1.55, 2.0), pitch, between(rng, 1.05, 1.2))
+    camera = Camera(between(rng, 1.55, 2.0), pitch, between(rng, 1.15, 1.4))
     grid = Size(*(max(1, round(_COARSE * min(side / min(size), _WIDEST))) for side in size))
     rows, columns = np.divmod(np.arange(grid.height * grid.width), grid.width)
     return _Stage(
@@ -120,24 +120,27 @@ def _empty_stage(rng: np.random.Generator, size: Size) -> _Stage:
 
 def _crowded(stage: _Stage, rng: np.random.Generator) -> None:
     classes = draw_classes("crowded", 2 + int(rng.integers(2)), rng)
-    for _ in range(4 + int(rng.integers(7))):
+    for number in range(4 + int(rng.integers(7))):
         kind = rng.random()
         for _ in range(_TRIES):
-            partner = int(rng.integers(len(stage.things))) if stage.things else None
-            if partner is None or kind >= 0.8:
-                thing, beside = _anywhere(stage, _any_class(classes, rng), rng), None
-            elif kind >= 0.6:
-                mate = stage.things[partner]
-                thing, beside = _beside(mate, classes[mate.group], rng), partner
+            if number < len(classes) or kind >= 0.8:  # one of each class to begin with
+                one = classes[number] if number < len(classes) else _any_class(classes, rng)
+                partner, thing = None, _anywhere(stage, one, rng)
             else:
+                partner = int(rng.integers(len(stage.things)))
                 mate = stage.things[partner]
-                thing, beside = _before_or_behind(mate, classes[mate.group], rng), None
+                move = _before_or_behind if kind < 0.6 else _beside
+                thing = move(mate, classes[mate.group], rng)
+            beside = partner if kind >= 0.6 else None
             view = stage.see(thing)
             if view is None or not stage.fits(view, beside):
                 continue
-            if partner is None or kind >= 0.6 or stage.overlaps(view, partner):
+            if partner is None or beside is not None or stage.overlaps(view, partner):
                 stage.add(thing, view)
                 break
+        else:
+            if number < len(classes):
+                return  # not all classes have room: arrange draws another scene
 
 
 def _control(stage: _Stage, rng: np.random.Generator) -> None:

@@ -43,8 +43,10 @@ _WALL_COLOURS = (
 
 
 def _linear(colour) -> Array:
-    """Screen colour to reflectance under gamma 2 (a square root is exact everywhere)."""
-    return np.square(np.array(colour, float) / 255.0)
+    """Screen colour to reflectance under gamma 2 (a square root is exact everywhere), a bit greyed:
+    no paint reflects a single primary colour."""
+    paint = np.square(np.array(colour, float) / 255.0)
+    return 0.88 * paint + 0.12 * paint.mean()
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,18 @@ import numpy as np
 
 from cleave.ops.render.camera import FLOOR, WALL, Hits, Rays, Thing, World
 from cleave.ops.render.materials import Light, Look, Material
-from cleave.ops.render.solids import Array, Solid, dot, interval, normal, rotate, to_own, unit
+from cleave.ops.render.solids import (
+    Array,
+    Solid,
+    cross,
+    dot,
+    normal,
+    own_interval,
+    rotate,
+    to_own,
+    turn_to_own,
+    unit,
+)
 
 _LIFT = 1e-4  # metres a shadow ray must run inside a solid before it counts
 _LAMP = tuple(
@@ -76,23 +87,25 @@ def _paint(material: Material, points: Array, footprint: Array) -> Array:
 def _lit(things: tuple[Thing, ...], light: Light, points: Array, facing: Array) -> Array:
     """Share (P,) of the lamp that each point sees, from 9 fixed points of the lamp."""
     side = unit(np.array([light.towards[1], -light.towards[0], 0.0]))
-    up = np.array([
-        side[1] * light.towards[2] - side[2] * light.towards[1],
-        side[2] * light.towards[0] - side[0] * light.towards[2],
-        side[0] * light.towards[1] - side[1] * light.towards[0],
-    ])  # fmt: skip
+    up = cross(side, light.towards)
     lamp = [unit(light.towards + light.radius * (a * side + b * up)) for a, b in _LAMP]
-    dark = np.zeros((len(lamp), len(facing)), bool)
     turned = np.flatnonzero(facing > 0.0)
+    points = points[:, turned]
+    dark = np.zeros((len(lamp), len(turned)), bool)
     for thing in things:
-        near = turned[_passing(points[:, turned], light, *thing.sphere())]
+        near = _passing(points, light, *thing.sphere())
+        origins = points[:, near]
         for solid in thing.solids:
-            some = near[_passing(points[:, near], light, solid.centre, solid.reach)]
-            origin = points[:, some]
+            some = _passing(origins, light, solid.centre, solid.reach)
+            if len(some) == 0:
+                continue
+            own, index = to_own(solid, origins[:, some]), near[some]
             for row, direction in zip(dark, lamp, strict=True):
-                enter, leave = interval(solid, origin, direction)
-                row[some] |= leave > np.maximum(enter, 0.0) + _LIFT
-    return 1.0 - dark.sum(axis=0) / len(lamp)
+                enter, leave = own_interval(solid, own, turn_to_own(solid, direction))
+                row[index] |= leave > np.maximum(enter, 0.0) + _LIFT
+    lit = np.ones(len(facing))
+    lit[turned] -= dark.sum(axis=0) / len(lamp)
+    return lit
 
 
 def _passing(points: Array, light: Light, centre: Array, radius: float) -> Array:
@@ -106,17 +119,25 @@ def _passing(points: Array, light: Light, centre: Array, radius: float) -> Array
 def _openness(things: tuple[Thing, ...], points: Array, normals: Array) -> Array:
     """Share (P,) of the room's light that is left beside the solids around a point.
 
-    Each solid takes the share a sphere would, cos / distance^2 in its own frame: wrong in the
-    details, and what the eye wants to see where a thing meets the floor.
+    Each solid takes the share a sphere would, cos / distance^2 in its own frame, out to three
+    times its half extents: wrong in the details, and what the eye wants to see where a thing
+    meets the floor.
     """
     left = np.ones(points.shape[1])
     for thing in things:
         centre, radius = thing.sphere()
-        away = points - centre[:, None]
-        near = np.flatnonzero(dot(away, away) < (2.5 * radius) ** 2)
+        near = _within(points, centre, 2.0 * radius)
+        around, facing, share = points[:, near], normals[:, near], np.ones(len(near))
         for solid in thing.solids:
-            left[near] *= 1.0 - _taken(solid, points[:, near], normals[:, near])
+            some = _within(around, solid.centre, 3.0 * float(solid.half.max()))
+            share[some] *= 1.0 - _taken(solid, around[:, some], facing[:, some])
+        left[near] *= share
     return left
+
+
+def _within(points: Array, centre: Array, radius: float) -> Array:
+    away = points - centre[:, None]
+    return np.flatnonzero(dot(away, away) < radius * radius)
 
 
 def _taken(solid: Solid, points: Array, normals: Array) -> Array:
@@ -124,4 +145,4 @@ def _taken(solid: Solid, points: Array, normals: Array) -> Array:
     away = solid.centre[:, None] - points
     cos = np.maximum(dot(away, normals), 0.0) / np.sqrt(dot(away, away) + 1e-9)
     distance = np.maximum(dot(own, own), 1.0)
-    return 0.85 * cos * np.maximum(1.0 / distance - 0.06, 0.0)
+    return cos * np.maximum(1.0 / distance - 1.0 / 9.0, 0.0)

@@ -51,6 +51,13 @@ def dot(a: Array, b: Array) -> Array:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
+def cross(a: Array, b: Array) -> Array:
+    """Vector product of two (3,) vectors."""
+    return np.stack(
+        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+    )
+
+
 def unit(vectors: Array) -> Array:
     """(3,) or (3, P) vectors scaled to length 1."""
     return vectors / np.sqrt(dot(vectors, vectors) + _TINY)
@@ -66,6 +73,12 @@ def to_own(solid: Solid, points: Array) -> Array:
     return moved / _column(solid.half, moved)
 
 
+def turn_to_own(solid: Solid, direction: Array) -> Array:
+    """World directions (3,) or (3, P) in the frame in which the solid is a unit solid."""
+    turned = rotate(solid.rotation, direction)
+    return turned / _column(solid.half, turned)
+
+
 def interval(solid: Solid, origin: Array, direction: Array) -> tuple[Array, Array]:
     """Where the lines origin + t * direction enter and leave the solid.
 
@@ -75,17 +88,18 @@ def interval(solid: Solid, origin: Array, direction: Array) -> tuple[Array, Arra
     Returns:
         (near, far), each (P,) in units of `direction`; near > far where the line misses.
     """
-    o = to_own(solid, origin)
-    d = rotate(solid.rotation, direction)
-    d = d / _column(solid.half, d)
-    with np.errstate(all="ignore"):
-        if solid.kind == "box":
-            spans = [_slab(o[axis], d[axis]) for axis in range(3)]
-            near = np.maximum(np.maximum(spans[0][0], spans[1][0]), spans[2][0])
-            return near, np.minimum(np.minimum(spans[0][1], spans[1][1]), spans[2][1])
-        if solid.kind == "ellipsoid":
-            return _roots(dot(d, d), dot(o, d), dot(o, o) - 1.0)[:2]
-        return _frustum(o, d, solid.taper)
+    return own_interval(solid, to_own(solid, origin), turn_to_own(solid, direction))
+
+
+def own_interval(solid: Solid, o: Array, d: Array) -> tuple[Array, Array]:
+    """`interval` for lines o + t * d in the solid's own frame."""
+    if solid.kind == "box":
+        spans = [_slab(o[axis], d[axis]) for axis in range(3)]
+        near = np.maximum(np.maximum(spans[0][0], spans[1][0]), spans[2][0])
+        return near, np.minimum(np.minimum(spans[0][1], spans[1][1]), spans[2][1])
+    if solid.kind == "ellipsoid":
+        return _roots(dot(d, d), dot(o, d), dot(o, o) - 1.0)[:2]
+    return _frustum(o, d, solid.taper)
 
 
 def _slab(o: Array, d: Array) -> tuple[Array, Array]:
@@ -182,13 +196,7 @@ def post(bottom, top, radius: float, top_radius: float | None = None, tint: floa
     axis = (top - bottom) / length
     helper = np.array([1.0, 0.0, 0.0] if abs(axis[0]) < 0.9 else [0.0, 0.0, 1.0])
     first = unit(helper - axis * dot(helper, axis))
-    third = np.array(
-        [
-            first[1] * axis[2] - first[2] * axis[1],
-            first[2] * axis[0] - first[0] * axis[2],
-            first[0] * axis[1] - first[1] * axis[0],
-        ]
-    )
+    third = cross(first, axis)
     half = np.array([radius, length / 2.0, radius])
     rotation = np.stack([first, axis, third])
     return Solid("frustum", (bottom + top) / 2.0, half, rotation, top_radius / radius, tint)
