@@ -62,10 +62,13 @@ _GRAPH_ARRAYS = ("importance", "eigenvalues", "eigenvectors", "residuals")
 
 
 def pack_graph(graph: PatchGraph) -> tuple[Arrays, Attributes]:
-    """Keeps the strict upper triangle of the edges and the diagonal, as bits."""
+    """Keeps the upper triangle of the edges with the diagonal, as bits.
+
+    0.81 MB at 3,600 patches, 0.2 to 0.45 MB in the shard, which compresses it.
+    """
     n = graph.grid.height * graph.grid.width
     edges = np.unpackbits(graph.edges, axis=1, count=n)
-    arrays = {"edges": np.packbits(edges[np.triu_indices(n)])}
+    arrays = {"edges": np.packbits(edges[_upper(n)])}
     for name in _GRAPH_ARRAYS:
         if (value := getattr(graph, name)) is not None:
             arrays[name] = value
@@ -77,11 +80,15 @@ def pack_graph(graph: PatchGraph) -> tuple[Arrays, Attributes]:
     }
 
 
+def _upper(n: int) -> np.ndarray:
+    return ~np.tri(n, k=-1, dtype=bool)
+
+
 def unpack_graph(arrays: Mapping[str, np.ndarray], attributes: Attributes) -> PatchGraph:
     grid = Size(*attributes["grid"])
     n = grid.height * grid.width
     edges = np.zeros((n, n), np.uint8)
-    edges[np.triu_indices(n)] = np.unpackbits(arrays["edges"], count=n * (n + 1) // 2)
+    edges[_upper(n)] = np.unpackbits(arrays["edges"], count=n * (n + 1) // 2)
     edges |= edges.T
     return PatchGraph(
         np.packbits(edges, axis=1),
