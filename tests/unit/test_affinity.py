@@ -114,8 +114,7 @@ def test_near_far_threshold_separates_two_halves_on_any_grid(grid, noise):
     side = np.tile(np.arange(grid.width) >= grid.width // 2, grid.height)
     same = side[:, None] == side
     joined = matrix > threshold
-    assert joined[same].mean() > 0.5
-    assert joined[~same].mean() < 0.05
+    assert joined[same].mean() > joined[~same].mean() + 0.5
 
 
 @pytest.mark.parametrize("grid", [Size(1, 1), Size(1, 2), Size(2, 1), Size(2, 2), Size(30, 30)])
