@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from cleave.paths import RESERVED
@@ -85,11 +85,6 @@ class Config:
                 for dataset in section.references["dataset"]:
                     pairs |= {(dataset, masks) for masks in section.references["masks"]}
         return tuple(sorted(pairs))
-
-    @cache
-    def fingerprints(self, dataset: str) -> list[str]:
-        """A text per shard of a data set that changes when a photo of the shard does."""
-        return self["datasets"][dataset].plugin.fingerprints()
 
     def rows(self, benchmark: str) -> list[dict[str, Any]]:
         """The rows of a benchmark's table: each mask section and each baseline, with its make-up."""
@@ -220,8 +215,15 @@ def _single(where: str, key: str, names: tuple[str, ...]) -> None:
         raise ConfigError(f"{where}.{key}: names {len(names)} sections, expected one")
 
 
+def needs_of(plugin: Any) -> frozenset[str]:
+    """What a graph maker or a mask method looks at, among the keys of `NEEDS`."""
+    if hasattr(plugin, "needs"):
+        return frozenset(plugin.needs)
+    return frozenset({"features", "depth"} if plugin.needs_depth else {"features"})
+
+
 def _check_needs(where: str, plugin: Any, references: Mapping[str, tuple[str, ...]]) -> None:
-    needed = {NEEDS[need] for need in plugin.needs}
+    needed = {NEEDS[need] for need in needs_of(plugin)}
     for key in sorted(needed - references.keys()):
         raise ConfigError(f"{where}: needs the key {key!r}, a name of {REFERENCES[key]}")
     for key in sorted(references.keys() - needed):

@@ -1,5 +1,6 @@
 # The only Python of the workflow: the config as a graph, and the files a wildcard stands for.
 
+import functools
 import re
 
 from snakemake.exceptions import WorkflowError
@@ -26,7 +27,7 @@ BASELINES = "|".join(cleave_config.BASELINES)
 
 wildcard_constraints:
     dataset=one_of("datasets"),
-    shard=r"\d{4,}-of-\d{4,}",
+    shard=r"[0-9]+-of-[0-9]+",
     features=one_of("features"),
     depth=one_of("depth"),
     graphs=one_of("graphs"),
@@ -52,10 +53,18 @@ def dataset_files(name):
     return [file for file in files if isinstance(file, str)]
 
 
+@functools.cache
+def fingerprints(dataset):
+    """A text per shard of a data set; looks at its folder once."""
+    try:
+        return SECTIONS["datasets"][dataset].plugin.fingerprints()
+    except CleaveError as error:
+        raise WorkflowError(f"datasets.{dataset}: {error}") from None
+
+
 def fingerprint(wildcards):
     """A param: changes with the names, sizes and times of the photos dealt to this shard."""
-    prints = SECTIONS.fingerprints(wildcards.dataset)
-    return prints[shards.parse(wildcards.shard)[0]]
+    return fingerprints(wildcards.dataset)[shards.parse(wildcards.shard)[0]]
 
 
 def reference(kind, key, pattern):
@@ -109,8 +118,8 @@ def everything():
     """What `snakemake` makes when no target is named."""
     recipes, benchmarks = SECTIONS["recipes"], SECTIONS["benchmarks"]
     tables = expand([paths.TABLE, paths.TABLE_TEXT], benchmark=benchmarks)
-    report = [paths.REPORT] if SECTIONS.targets else []
-    return expand(paths.RECIPE, recipe=recipes) + tables + report
+    page = [paths.REPORT] if SECTIONS.targets else []
+    return expand(paths.RECIPE, recipe=recipes) + tables + page
 
 
 def shown():
