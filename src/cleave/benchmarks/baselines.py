@@ -115,7 +115,7 @@ class IdealFeatures:
 
     def __call__(self, image_id: str, labels: Truth) -> MaskSet:
         features = FeatureMap(
-            {"key": one_hot(labels, self._grid)},
+            {self._graph.facet: one_hot(labels, self._grid)},
             labels.size,
             Size(self._grid.height * 8, self._grid.width * 8),
             8,
