@@ -26,7 +26,6 @@ from cleave.io.listing import (
     folder,
     identify,
     judge,
-    key_of,
     read_list,
     status,
     walk,
@@ -71,11 +70,10 @@ class Folder:
             if found.reason:
                 example = example or found
                 if not found.hidden:
-                    prints.add(found.path, f"{found.path}\0{found.reason}")
-                continue
-            photos += 1
-            seen = status(os.path.join(root, found.path)) if self.watch else ""
-            prints.add(key_of(found.path, self.suffixes), f"{found.path}\0{seen}")
+                    prints.add(found, found.reason)
+            else:
+                photos += 1
+                prints.add(found, status(os.path.join(root, found.path)) if self.watch else "")
         self._refuse_none(photos, example)
         return prints.texts()
 
@@ -90,8 +88,7 @@ class Folder:
         for found in self._files():
             count += not found.reason
             example = example or (found if found.reason else None)
-            key = found.path if found.reason else key_of(found.path, self.suffixes)
-            if shard_of(key, self.shards) != shard:
+            if shard_of(found.key, self.shards) != shard:
                 continue
             if found.reason:
                 ignored.append(Skipped(printable(found.path), found.reason))
@@ -117,9 +114,10 @@ class Folder:
         return read_image(Path(self.root).expanduser(), record)
 
     def _files(self) -> Iterator[Found]:
+        suffixes = frozenset(self.suffixes)
         if self.list_file is None:
-            return walk(folder(self.root, "root"), self.suffixes)
-        return (judge(path, self.suffixes) for path in read_list(self.list_file))
+            return walk(folder(self.root, "root"), suffixes)
+        return (judge(path, suffixes) for path in read_list(self.list_file))
 
     def _refuse_none(self, photos: int, example: Found | None) -> None:
         if photos:

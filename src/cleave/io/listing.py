@@ -20,6 +20,7 @@ from cleave.io.shards import shard_of
 from cleave.spec import ConfigError
 from cleave.types import DataError
 
+PHOTOS = frozenset(SUFFIXES)
 _HIDDEN = {
     "__MACOSX": "macOS resource forks",
     "@eaDir": "thumbnails of a Synology server",
@@ -32,6 +33,7 @@ class Found(NamedTuple):
     """One file of a data set, or one thing in its folder that is none of its photos."""
 
     path: str  # relative to the root, with forward slashes; may hold surrogate escapes
+    key: str  # what deals it to its shard, see `key_of`
     reason: str = ""  # why it is not used; "" for a photo
     hidden: bool = False  # comes and goes without anybody noticing
 
@@ -60,7 +62,7 @@ def folder(path: str | os.PathLike, what: str) -> Path:
     raise ConfigError(f"{what}: the folder {place} cannot be read; check its permissions")
 
 
-def walk(root: Path, suffixes: Collection[str] = SUFFIXES) -> Iterator[Found]:
+def walk(root: Path, suffixes: Collection[str] = PHOTOS) -> Iterator[Found]:
     """Every file below `root`, in no particular order; links are followed, never in circles.
 
     Args:
@@ -93,23 +95,26 @@ def _look(root: Path, path: str, entry: os.DirEntry, suffixes: Collection[str]) 
     """What a directory entry is; None for a folder to walk into."""
     name = entry.name
     if name.startswith("."):
-        return Found(path, "macOS resource fork" if name.startswith("._") else "hidden", True)
+        return Found(path, path, "macOS resource fork" if name.startswith("._") else "hidden", True)
     if name in _HIDDEN:
-        return Found(path, _HIDDEN[name], True)
+        return Found(path, path, _HIDDEN[name], True)
     if _is(entry.is_dir):
-        return Found(path, "link to a folder that holds it") if _circular(root, path) else None
+        if _circular(root, path):
+            return Found(path, path, "link to a folder that holds it")
+        return None
     # A link to nothing passes: if it is called a photo it is a broken one, not one to ignore.
     if not _is(entry.is_file) and os.path.exists(entry.path):
-        return Found(path, "neither a file nor a folder")
+        return Found(path, path, "neither a file nor a folder")
     return judge(path, suffixes)
 
 
-def judge(path: str, suffixes: Collection[str] = SUFFIXES) -> Found:
+def judge(path: str, suffixes: Collection[str] = PHOTOS) -> Found:
     """Whether a path is called a photo."""
     suffix = _suffix(path)
     if suffix in suffixes:
-        return Found(path)
-    return Found(path, f"suffix {printable(suffix)!r} is not a photo's" if suffix else "no suffix")
+        return Found(path, key_of(path[: -len(suffix)], suffixes))
+    reason = f"suffix {printable(suffix)!r} is not a photo's" if suffix else "no suffix"
+    return Found(path, path, reason)
 
 
 def _is(question) -> bool:
@@ -153,13 +158,13 @@ def read_list(path: str | os.PathLike) -> Iterator[str]:
         ) from None
 
 
-def key_of(path: str, suffixes: Collection[str] = SUFFIXES) -> str:
-    """What deals a file to its shard: its path as text without any photo suffix at its end.
+def key_of(path: str, suffixes: Collection[str] = PHOTOS) -> str:
+    """What deals a photo to its shard: its path as text without any photo suffix at its end.
 
     All suffixes, not just one, so that two files whose ids could clash share a shard: then ids are
     made unique by looking at one shard alone.
     """
-    while (suffix := _suffix(path)) in suffixes:
+    while "." in path and (suffix := _suffix(path)) in suffixes:
         path = path[: -len(suffix)]
     return path if path.isascii() else printable(path)
 
@@ -171,7 +176,7 @@ def _suffix(path: str) -> str:
 
 
 def identify(
-    paths: Iterable[str], suffixes: Collection[str] = SUFFIXES
+    paths: Iterable[str], suffixes: Collection[str] = PHOTOS
 ) -> tuple[list[tuple[str, str]], list[Skipped]]:
     """Gives each photo of one shard its id.
 
@@ -212,10 +217,11 @@ class Fingerprints:
     def __init__(self, shards: int):
         self._sums = [0] * shards
 
-    def add(self, key: str, entry: str) -> None:
-        """Counts an entry in for the shard of `key`."""
-        digest = hashlib.sha256(entry.encode("utf-8", "surrogateescape")).digest()
-        self._sums[shard_of(key, len(self._sums))] += int.from_bytes(digest, "big")
+    def add(self, found: Found, seen: str = "") -> None:
+        """Counts a file in for its shard, with what was seen of it."""
+        entry = f"{found.path}\0{seen}".encode("utf-8", "surrogateescape")
+        digest = hashlib.sha256(entry).digest()
+        self._sums[shard_of(found.key, len(self._sums))] += int.from_bytes(digest, "big")
 
     def texts(self) -> list[str]:
         return [f"{total % 2**256:064x}" for total in self._sums]
