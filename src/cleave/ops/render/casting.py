@@ -12,7 +12,7 @@ from cleave.ops.render.solids import Solid, moved, unit
 
 _COMPOSED = ("table", "chair", "animal", "arch")
 _SIMPLE = tuple(name for name in NAMES if name not in _COMPOSED)
-_CROWDED_SIZE, _CONTROL_SIZE = (0.6, 0.9), (0.95, 1.3)  # longest side, metres
+_CROWDED_SIZE, _CONTROL_SIZE = (0.6, 0.9), (1.0, 1.35)  # longest side, metres
 _COMPOSED_FACTOR = 1.35  # thin legs fill less of the picture
 
 

@@ -23,6 +23,7 @@ FLAVOURS = ("crowded", "control")
 _COARSE = 72  # shorter side of the grid on which silhouettes are compared, pixels
 _WIDEST = 2.0  # beyond this aspect ratio the outer parts of the picture stay empty
 _NEAREST = 2.3  # metres from the camera's foot
+_CLOSE = 5.2  # where things that are to look large stand at most
 _TRIES = 40  # places drawn for a thing before it is left out
 _LEAST_VISIBLE, _LEAST_AREA = 0.35, 0.008  # stricter than what makes an instance: .2 and .005
 _BREATH = 0.02  # metres between things that stand side by side
@@ -125,7 +126,7 @@ def _crowded(stage: _Stage, rng: np.random.Generator) -> None:
         for _ in range(_TRIES):
             if number < len(classes) or kind >= 0.8:  # one of each class to begin with
                 one = classes[number] if number < len(classes) else _any_class(classes, rng)
-                partner, thing = None, _anywhere(stage, one, rng)
+                partner, thing = None, _anywhere(stage, one, stage.wall - 0.6, rng)
             else:
                 partner = int(rng.integers(len(stage.things)))
                 mate = stage.things[partner]
@@ -146,9 +147,11 @@ def _crowded(stage: _Stage, rng: np.random.Generator) -> None:
 def _control(stage: _Stage, rng: np.random.Generator) -> None:
     count = 1 + int(rng.integers(4))
     classes = draw_classes("control", 1 + int(rng.integers(count)), rng)
+    shrink = 1.1 - 0.1 * count  # 1 alone, .7 where four must find room
+    classes = [replace(one, size=one.size * shrink) for one in classes]
     for _ in range(count):
         for _ in range(_TRIES):
-            thing = _anywhere(stage, _any_class(classes, rng), rng)
+            thing = _anywhere(stage, _any_class(classes, rng), _CLOSE, rng)
             view = stage.see(thing)
             if (
                 view is None
@@ -166,8 +169,8 @@ def _any_class(classes: list[ThingClass], rng: np.random.Generator) -> ThingClas
     return classes[int(rng.integers(len(classes)))]
 
 
-def _anywhere(stage: _Stage, one: ThingClass, rng: np.random.Generator) -> Thing:
-    z = between(rng, _NEAREST, stage.wall - 0.6)
+def _anywhere(stage: _Stage, one: ThingClass, farthest: float, rng: np.random.Generator) -> Thing:
+    z = between(rng, _NEAREST, farthest)
     return one.thing(rng, between(rng, -1.0, 1.0) * stage.rays.u.max() * z, z)
 
 

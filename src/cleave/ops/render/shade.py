@@ -35,8 +35,8 @@ def radiance(world: World, look: Look, rays: Rays, hits: Hits) -> Array:
     normals, albedo, gloss = _surface(world, look, rays, hits, points)
     light = look.light
     facing = np.maximum(dot(light.towards, normals), 0.0)
-    lit = facing * _lit(world.things, light, points, facing)
-    upward = (0.72 + 0.28 * normals[1]) * _openness(world.things, points, normals)
+    lit = facing * lamp_share(world.things, light, points, facing)
+    upward = (0.72 + 0.28 * normals[1]) * open_share(world.things, points, normals)
     halfway = unit(light.towards[:, None] - unit(rays.direction))
     shine = np.maximum(dot(halfway, normals), 0.0)
     for _ in range(5):  # to the power of 32
@@ -84,7 +84,7 @@ def _paint(material: Material, points: Array, footprint: Array) -> Array:
     return material.first[:, None] + (material.second - material.first)[:, None] * blend
 
 
-def _lit(things: tuple[Thing, ...], light: Light, points: Array, facing: Array) -> Array:
+def lamp_share(things: tuple[Thing, ...], light: Light, points: Array, facing: Array) -> Array:
     """Share (P,) of the lamp that each point sees, from 9 fixed points of the lamp."""
     side = unit(np.array([light.towards[1], -light.towards[0], 0.0]))
     up = cross(side, light.towards)
@@ -116,7 +116,7 @@ def _passing(points: Array, light: Light, centre: Array, radius: float) -> Array
     return np.flatnonzero((along > -radius) & (dot(away, away) - along * along < reach * reach))
 
 
-def _openness(things: tuple[Thing, ...], points: Array, normals: Array) -> Array:
+def open_share(things: tuple[Thing, ...], points: Array, normals: Array) -> Array:
     """Share (P,) of the room's light that is left beside the solids around a point.
 
     Each solid takes the share a sphere would, cos / distance^2 in its own frame, out to three
