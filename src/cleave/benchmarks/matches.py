@@ -172,28 +172,44 @@ def average_precision(matches: Matches, weights: Array, cap: int = 100) -> Array
     step = max(1, _CHUNK // max(1, int(within.sum())))
     for start in range(0, len(weights), step):
         part = slice(start, start + step)
-        for a, t in np.ndindex(result.shape[1:]):
-            kept = within & ~matches.ignored[a, t]
-            hit = matches.hit[a, t, kept]
-            result[part, a, t] = _envelope_mean(
-                hit, matches.image[kept], columns[:, part], total[part, a]
-            )
+        for a in range(len(AREAS)):
+            passed = _Passed(total[part, a])
+            for t in range(len(THRESHOLDS)):
+                kept = within & ~matches.ignored[a, t]
+                hit, image = matches.hit[a, t, kept], matches.image[kept]
+                result[part, a, t] = _envelope_mean(hit, image, columns[:, part], passed)
     return result
 
 
-def _envelope_mean(hit: Array, image: Array, columns: Array, total: Array) -> Array:
-    """(S,) AP of one size bin and threshold: hit (n,), image (n,), columns (I, S), total (S,)."""
+class _Passed:
+    """How many of the 101 recalls are reached with k of n objects found, for S numbers n."""
+
+    def __init__(self, total: Array):
+        self.defined = total > 0  # (S,)
+        numbers, which = np.unique(total, return_inverse=True)
+        tables = [
+            np.searchsorted(RECALLS, np.arange(n + 1) / max(n, 1), side="right") for n in numbers
+        ]
+        self._start = np.concatenate([[0], np.cumsum(numbers + 1)])[which]
+        self._table = np.concatenate(tables) if tables else np.zeros(0, np.int64)
+
+    def __call__(self, found: Array) -> Array:
+        """(K, S) numbers of objects found to (K, S) numbers of recalls reached."""
+        return self._table[self._start + found]
+
+
+def _envelope_mean(hit: Array, image: Array, columns: Array, passed: _Passed) -> Array:
+    """(S,) AP of one size bin and threshold: hit (n,), image (n,), columns (I, S).
+
+    The precision at a recall is the best one at it or above: each hit counts for the recalls that
+    it is the first to reach.
+    """
     seen = np.cumsum(columns[image], axis=0, dtype=np.int32)[hit]  # (K, S) detections so far
     found = np.cumsum(columns[image[hit]], axis=0, dtype=np.int32)  # (K, S) hits so far
     precision = found / np.maximum(seen, 1)
     envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    result = np.full(len(total), np.nan)
-    padded = np.zeros(len(envelope) + 1)
-    for s in np.flatnonzero(total):
-        padded[:-1] = envelope[:, s]
-        first = np.searchsorted(found[:, s] / total[s], RECALLS, side="left")
-        result[s] = padded[first].mean()
-    return result
+    first = np.diff(passed(found), axis=0, prepend=0)  # (K, S) recalls
+    return np.where(passed.defined, (envelope * first).sum(0) / len(RECALLS), np.nan)
 
 
 def average_recall(matches: Matches, weights: Array, cap: int) -> Array:
