@@ -42,6 +42,9 @@ class MaskFile(Mapping[str, MaskSet]):
         size = Size(image["height"], image["width"])
         return decode_annotations(self.annotations(image_id), size, image.get("notes", {}))
 
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._images  # Mapping's own would decode the masks to find out
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._images)
 
