@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt
 
 from cleave.backbones import attention, weights
 from cleave.backbones.inputs import input_size
+from cleave.backbones.positions import dino_positions, set_positions
 from cleave.io.images import resize
 from cleave.io.weights import Weights
 from cleave.spec import ConfigError
@@ -31,7 +32,8 @@ class Vit:
     `token` is what the network gives out, after its final norm. CLS and register tokens are
     dropped. With only projections asked for, the last block's attention and MLP are not computed.
 
-    The network runs on a GPU if torch finds one, else on the CPU.
+    Under a short name positions are interpolated as the authors' code does; under a name of timm
+    all is as timm has it. The network runs on a GPU if torch finds one, else on the CPU.
     """
 
     model: str = "dino_vits8"  # CutS3D; a short name (cleave doctor lists them) or a name of timm
@@ -45,8 +47,8 @@ class Vit:
     size: Annotated[int, Gt(0)] = 480  # CutLER, maskcut.py:164
     keep_aspect: bool = False  # CutLER: the image is squeezed into a square
     max_side: Annotated[int, Gt(0)] = 800  # with keep_aspect
-    # Images at once. More than one helps a GPU on small grids alone, and the other images of the
-    # batch then move the result by round-off.
+    # Images at once. More than one helps a GPU on small grids alone. On a CPU the other images of
+    # a batch changed no bit (480 px, ViT-S/8 and S/16); on a GPU they may, by round-off.
     batch: Annotated[int, Gt(0)] = 1
     # bfloat16: a little faster on a CPU, much on a GPU, but about .3 % of the affinity's bits flip
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -59,7 +61,7 @@ class Vit:
         if self.sha256 is not None and self.weights in (None, "random"):
             raise ConfigError("sha256 is that of a file; give the file as weights:")
 
-    @property
+    @functools.cached_property
     def record(self) -> Weights:
         """What is known of the weights: licence, and what they were trained on."""
         return weights.record(self.model, self.weights)
@@ -90,6 +92,9 @@ class Vit:
             max_side=self.max_side,
         )
 
+    def _grid(self, seen: Size) -> Size:
+        return Size(*(side // self._stride for side in seen))
+
     @functools.cached_property
     def _device(self) -> str:
         import torch
@@ -108,9 +113,16 @@ class Vit:
             raise ConfigError(f"model: {self.model} has no CLS token; leave out cls_*")
         return network.to(self._device)
 
+    @functools.cached_property
+    def _stored_positions(self) -> Tensor:
+        return self._network.pos_embed.detach().clone()
+
     def _encode(self, images: list[Image], seen: Size) -> list[FeatureMap]:
         import torch
 
+        if self.record.dino_positions:
+            stored, grid = self._stored_positions, self._grid(seen)
+            set_positions(self._network, dino_positions(stored, grid), grid)
         pixels = np.stack([resize(image.pixels, seen) for image in images])
         half = torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bfloat16")
         exact = torch.backends.cudnn.flags(
@@ -156,7 +168,7 @@ class Vit:
         return found
 
     def _feature_map(self, arrays: dict[str, Array], size: Size, seen: Size) -> FeatureMap:
-        grid = Size(*(side // self._stride for side in seen))
+        grid = self._grid(seen)
         facets = {name: arrays[name].reshape(*grid, -1) for name in self.facets}
         rows = arrays.get("attention")
         return FeatureMap(

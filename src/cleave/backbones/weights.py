@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ def _dino(architecture: str, file: str) -> Weights:
         hub=f"timm/{architecture}.dino",
         url=f"{_DINO}/{file}/{file}.pth",
         resize=_SQUARE,
+        dino_positions=True,
         licence="Apache-2.0",
         trained_on="ImageNet-1k without labels",
     )
@@ -38,6 +41,7 @@ def _dinov2(architecture: str, file: str) -> Weights:
         hub=f"timm/{architecture}_dinov2.lvd142m",
         url=f"{_DINOV2}/{file}/{file}_pretrain.pth",
         resize=_SQUARE,
+        dino_positions=True,
         licence="Apache-2.0",
         trained_on="LVD-142M without labels (photos chosen by likeness to labeled data sets)",
     )
@@ -68,6 +72,7 @@ RECORDS: dict[str, Weights] = {
     "diffncuts_vits8": Weights(
         name="DiffNCuts (ECCV 2024)",
         resize=_SQUARE,
+        dino_positions=True,
         licence="none stated by its authors",
         trained_on="ImageNet-1k without labels, from DINO",
     ),
@@ -98,8 +103,9 @@ def record(model: str, weights: str | None) -> Weights:
         ConfigError: no such model.
     """
     if weights == "random":
-        return Weights(
-            name="random", resize=_SQUARE, licence="Apache-2.0", trained_on="nothing: random"
+        nothing = {"hub": "", "url": "", "licence": "Apache-2.0", "labels": None}
+        return replace(
+            record(model, None), name="random", trained_on="nothing: random weights", **nothing
         )
     if model in RECORDS:
         return RECORDS[model]
@@ -145,43 +151,41 @@ def load(model: str, weights: str | None, *, seed: int = 0, sha256: str | None =
         ConfigError: no such model, or no ViT whose input size may vary.
         DataError: weights missing, unreadable, or not those of this model.
     """
-    name = timm_name(model)
-    if weights == "random":
-        network = _build(model, name.partition(".")[0], seed)
-    elif weights is None:
-        network = _build(model, name, seed, state=_hub_state(model))
-    else:
+    network = _build(model, seed)
+    if weights is None:
+        contents = _from_timm(network, read_tensors(_hub_file(model)))
+        fill(network, encoder_state(contents), f"of {model}")
+    elif weights != "random":
         if sha256 is not None:
             check_sha256(Path(weights), sha256)
-        network = _build(model, name.partition(".")[0], seed)
         fill(network, encoder_state(read_tensors(Path(weights))), weights)
     return network.eval().requires_grad_(False)
 
 
-def _build(
-    model: str, name: str, seed: int, state: Mapping[str, Tensor] | None = None
-) -> nn.Module:
+def _build(model: str, seed: int) -> nn.Module:
     import timm
     import torch
 
     _pretrained_config(model)
-    options: dict[str, Any] = {"num_classes": 0, "dynamic_img_size": True}
-    if state is not None:
-        options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(state)}}
+    name = timm_name(model).partition(".")[0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return timm.create_model(name, **options)
+            return timm.create_model(name, num_classes=0, dynamic_img_size=True)
         except TypeError as error:
             raise ConfigError(
                 f"model: {model!r} is no ViT that takes images of any size ({error}); those of "
                 "timm's vision_transformer, deit and eva are"
             ) from None
-        except RuntimeError as error:  # only load_state_dict raises it here
-            raise DataError(f"weights of {model}: do not fit the model: {error}") from None
 
 
-def _hub_state(model: str) -> Mapping[str, Tensor]:
+def _from_timm(network: nn.Module, contents: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Renames the tensors of a hub file as timm would; its own loader would not be strict."""
+    module = sys.modules[type(network).__module__]
+    return module.checkpoint_filter_fn(dict(contents), network)
+
+
+def _hub_file(model: str) -> Path:
     if model in RECORDS and not RECORDS[model].hub:
         raise ConfigError(f"model {model}: its weights are on no hub; give their file as weights:")
     published = _pretrained_config(model)
@@ -192,7 +196,7 @@ def _hub_state(model: str) -> Mapping[str, Tensor]:
     names = ("model.safetensors", "pytorch_model.bin")
     if published.hf_hub_filename:
         names = (published.hf_hub_filename,)
-    return read_tensors(hub_file(published.hf_hub_id, names, instead=instead))
+    return hub_file(published.hf_hub_id, names, instead=instead)
 
 
 def encoder_state(contents: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -244,9 +248,9 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
         "missing": sorted(own.keys() - state.keys()),
         "unexpected": sorted(state.keys() - own.keys()),
         "of another shape": [
-            f"{name} {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
+            f"{name} {_shape(state[name])}, not {_shape(own[name])}"
             for name in sorted(own.keys() & state.keys())
-            if getattr(state[name], "shape", None) != own[name].shape
+            if _shape(state[name]) != _shape(own[name])
         ],
         "not finite": [
             name
@@ -258,6 +262,10 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
         text = "; ".join(f"{what}: {summarise(names)}" for what, names in problems.items() if names)
         raise DataError(f"weights {source}: not those of this model: {text}")
     network.load_state_dict(state)
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return tuple(value.shape) if hasattr(value, "shape") else None
 
 
 def _match_grid(network: nn.Module, state: Mapping[str, Tensor]) -> None:

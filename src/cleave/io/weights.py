@@ -29,6 +29,7 @@ class Weights:
     mean: Triple = IMAGENET_MEAN  # of RGB in [0, 1]
     std: Triple = IMAGENET_STD
     resize: str  # how an image is brought to the input size
+    dino_positions: bool = False  # position embeddings interpolated as DINO's code does
     licence: str
     trained_on: str
     labels: str | None = None  # labels seen in training; None: not one
