@@ -184,7 +184,7 @@ def inspect(
         Records of the readable files, and the others with reasons; both in the order of `files`.
     """
     # Pillow and hashlib work outside the interpreter lock; map keeps the order.
-    with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
+    with ThreadPoolExecutor(min(8, _cores())) as pool:
         results = list(pool.map(lambda file: _inspect(Path(root), *file, verify), files))
     return (
         [item for item in results if isinstance(item, ImageRecord)],
@@ -214,6 +214,11 @@ def printable(path: Path | str) -> str:
 
 class _UnreadableError(Exception):
     """Why a file gives no pixels; becomes a DataError or a line in a shard's list."""
+
+
+def _cores() -> int:
+    """How many cores this process may use; macOS does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _inspect(root: Path, image_id: str, path: str, verify: str) -> ImageRecord | Skipped:
