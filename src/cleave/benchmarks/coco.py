@@ -109,9 +109,9 @@ class CocoBenchmark:
         labels = [truths[image] for image in images]
         for image, truth, found in zip(images, labels, detections, strict=True):
             sizes = {tuple(annotation["segmentation"]["size"]) for annotation in found}
-            if sizes - {tuple(truth.size)}:
+            if wrong := sizes - {tuple(truth.size)}:
                 raise DataError(
-                    f"{image!r}: masks of size {sizes.pop()}, the truth has {tuple(truth.size)}"
+                    f"{image!r}: masks of size {min(wrong)}, the truth has {tuple(truth.size)}"
                 )
         caps = sorted({*self.max_dets, AP_CAP})
         matches = {kind: match(labels, detections, kind, caps[-1]) for kind in self.iou_types}

@@ -152,6 +152,27 @@ def write_masks(
         DataError: a record without masks, masks without a record, a wrong size, or two images
             with one number.
     """
+    encoded = _encoded(path, records, masksets)
+    content = {
+        "info": _info(spec, version, dataset),
+        "images": [_image(record, encoded[record.id][1]) for record in records],
+        "annotations": [],
+        "categories": CATEGORIES,
+    }
+    _require_unique([image["id"] for image in content["images"]], path)
+    for record in records:
+        for annotation in encoded[record.id][0]:
+            number = len(content["annotations"]) + 1
+            content["annotations"].append(annotation | {"id": number, "image_id": record.number})
+    write_json(path, content)
+
+
+def _encoded(
+    path: Path,
+    records: Sequence[ImageRecord],
+    masksets: Mapping[str, MaskSet] | Iterable[tuple[str, MaskSet]],
+) -> dict[str, tuple[list[Json], Mapping[str, float]]]:
+    """Annotations and notes of each record, by image id."""
     known = {record.id: record for record in records}
     encoded: dict[str, tuple[list[Json], Mapping[str, float]]] = {}
     for image_id, masks in masksets.items() if isinstance(masksets, Mapping) else masksets:
@@ -166,18 +187,7 @@ def write_masks(
         encoded[image_id] = encode_annotations(masks), masks.notes
     if missing := [record.id for record in records if record.id not in encoded]:
         raise DataError(f"{path}: no masks for {len(missing)} images, first {missing[0]!r}")
-    content = {
-        "info": _info(spec, version, dataset),
-        "images": [_image(record, encoded[record.id][1]) for record in records],
-        "annotations": [],
-        "categories": CATEGORIES,
-    }
-    _require_unique([image["id"] for image in content["images"]], path)
-    for record in records:
-        for annotation in encoded[record.id][0]:
-            number = len(content["annotations"]) + 1
-            content["annotations"].append(annotation | {"id": number, "image_id": record.number})
-    write_json(path, content)
+    return encoded
 
 
 def read_masks(path: Path) -> tuple[list[ImageRecord], MaskFile]:
@@ -214,6 +224,7 @@ def merge(
     with replacing(output) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as scratch:
         spool = _Spool(paths, scratch)
         info = dict(spool.info)
+        info["dataset"] = {k: v for k, v in info["dataset"].items() if k != "shards"}
         if spec is not None:
             info["spec"] = dict(spec)
         if version is not None:
