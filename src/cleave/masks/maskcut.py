@@ -39,7 +39,7 @@ class MaskCut:
     refine: Refinement = "crf"  # Sec. 3.2
     working_size: Annotated[int, Gt(0)] = 480  # px, of the refinement (:321)
 
-    needs: ClassVar[set[str]] = {"graph"}
+    needs: ClassVar[frozenset[str]] = frozenset({"graph"})
 
     def __call__(self, scene: Scene) -> MaskSet:
         bisect = Bisector(scene.graph)

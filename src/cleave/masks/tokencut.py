@@ -27,7 +27,7 @@ class TokenCut:
     refine: Refinement = "none"  # for boxes the paper takes the patch mask (Sec. 3.3)
     working_size: Annotated[int, Gt(0)] = 480  # px, of the refinement if there is one
 
-    needs: ClassVar[set[str]] = {"graph"}
+    needs: ClassVar[frozenset[str]] = frozenset({"graph"})
 
     def __call__(self, scene: Scene) -> MaskSet:
         masks = _object(scene.graph)
