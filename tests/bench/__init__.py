@@ -1,0 +1,1 @@
+"""Measured speed and memory of the library's stages beside naive twins: `make bench`."""
