@@ -104,7 +104,7 @@ def dense_crf(
     field.addPairwiseBilateral(
         sxy=bilateral[0],
         srgb=bilateral[1],
-        rgbim=np.ascontiguousarray(pixels),
+        rgbim=np.require(pixels, requirements=["C", "W"]),  # rendered images are read-only
         compat=bilateral[2],
     )
     likely, unlikely = -np.log(1 / (1 + np.exp([-1.0, 1.0])))
