@@ -49,7 +49,7 @@ def gpu(kind):
 def dataset_files(name):
     """Annotation and list files that a data set reads: a change of them reruns its images."""
     plugin = SECTIONS["datasets"][name].plugin
-    files = (getattr(plugin, key, None) for key in ("annotations", "list"))
+    files = (getattr(plugin, key, None) for key in ("annotations", "list_file"))
     return [file for file in files if isinstance(file, str)]
 
 
