@@ -76,7 +76,7 @@ def _steps(depth: Array) -> Array:
 def _shifted(array: Array, axis: int, shift: int) -> tuple[Array, Array]:
     """Two views of an array, `shift` apart along an axis."""
     moved = np.moveaxis(array, axis, 0)
-    return moved[shift:], moved[:-shift] if shift < len(moved) else moved[:0]
+    return moved[shift:], moved[:-shift]
 
 
 def _monocular(rendered: Rendered, rng: np.random.Generator) -> DepthMap:

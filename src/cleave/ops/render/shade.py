@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from cleave.ops.render.camera import FLOOR, WALL, Hits, Rays, Thing, World
@@ -22,11 +20,10 @@ from cleave.ops.render.solids import (
 )
 
 _LIFT = 1e-4  # metres a shadow ray must run inside a solid before it counts
-_LAMP = tuple(
-    (radius * math.cos(angle), radius * math.sin(angle))
-    for radius, angle in ((0, 0), *((0.55, 0.7 + 2.1 * k) for k in range(3)),
-                          *((0.95, 0.2 + 1.257 * k) for k in range(5)))
-)  # fmt: skip
+LAMP = (  # points spread over the unit disc
+    *((0.0, 0.0), (0.42, 0.35), (-0.52, 0.18), (0.1, -0.54)),
+    *((0.93, 0.19), (0.11, 0.94), (-0.87, 0.39), (-0.64, -0.7), (0.47, -0.82)),
+)
 
 
 def radiance(world: World, look: Look, rays: Rays, hits: Hits) -> Array:
@@ -88,7 +85,7 @@ def lamp_share(things: tuple[Thing, ...], light: Light, points: Array, facing: A
     """Share (P,) of the lamp that each point sees, from 9 fixed points of the lamp."""
     side = unit(np.array([light.towards[1], -light.towards[0], 0.0]))
     up = cross(side, light.towards)
-    lamp = [unit(light.towards + light.radius * (a * side + b * up)) for a, b in _LAMP]
+    lamp = [unit(light.towards + light.radius * (a * side + b * up)) for a, b in LAMP]
     turned = np.flatnonzero(facing > 0.0)
     points = points[:, turned]
     dark = np.zeros((len(lamp), len(turned)), bool)

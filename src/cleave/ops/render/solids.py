@@ -110,10 +110,11 @@ def _slab(o: Array, d: Array) -> tuple[Array, Array]:
 
 def _roots(a: Array, b: Array, c: Array) -> tuple[Array, Array, Array]:
     """Roots of a t^2 + 2 b t + c in ascending order (inf, -inf if none) and if there are any."""
+    a = np.where(np.abs(a) < _TINY, _TINY, a)
     square = b * b - a * c
     real = square >= 0.0
     root = np.sqrt(np.where(real, square, 0.0))
-    inverse = 1.0 / np.where(np.abs(a) < _TINY, _TINY, a)
+    inverse = 1.0 / a
     first, second = (-b - root) * inverse, (-b + root) * inverse
     low = np.where(real, np.minimum(first, second), np.inf)
     return low, np.where(real, np.maximum(first, second), -np.inf), real
