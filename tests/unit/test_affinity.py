@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cleave.ops import affinity
@@ -50,6 +50,7 @@ def test_centring_leaves_nothing_of_a_constant_image():
 
 
 @given(st.integers(2, 30), st.floats(0.001, 1), st.integers(0, 99))
+@settings(deadline=None)
 def test_density_threshold_joins_the_most_similar_pairs(n, density, seed):
     matrix = random_affinity(n, seed)
     descending = np.sort(pairs_of(matrix))[::-1]
@@ -137,6 +138,7 @@ def test_near_far_threshold_is_deterministic():
 
 
 @given(st.integers(1, 8), st.integers(1, 8), st.floats(0.5, 4), st.floats(1, 6))
+@settings(deadline=None)
 def test_drawn_pairs_lie_in_the_grid_at_the_asked_distance(height, width, least, extra):
     grid = Size(height, width)
     most = least + extra

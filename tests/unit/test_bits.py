@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import scipy.sparse.csgraph
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cleave.ops import bits
@@ -18,6 +18,7 @@ seeds = st.integers(0, 1000)
 
 
 @given(sizes, densities, seeds)
+@settings(deadline=None)
 def test_packing_round_trip(n, density, seed):
     edges = graph(n, density, seed)
     packed = bits.pack(edges)
@@ -29,6 +30,7 @@ def test_packing_round_trip(n, density, seed):
 
 
 @given(sizes, densities, seeds)
+@settings(deadline=None)
 def test_clear_is_zeroing_rows_and_columns(n, density, seed):
     edges = graph(n, density, seed)
     nodes = np.random.default_rng(seed + 1).random(n) < 0.5
@@ -42,6 +44,7 @@ def test_clear_is_zeroing_rows_and_columns(n, density, seed):
 
 
 @given(sizes, densities, seeds)
+@settings(deadline=None)
 def test_product_equals_the_dense_one(n, density, seed):
     edges = graph(n, density, seed)
     vector = np.random.default_rng(seed + 2).standard_normal(n)
@@ -60,6 +63,7 @@ def test_product_with_a_rectangle(density):
 
 
 @given(sizes, st.floats(0, 0.2), seeds)
+@settings(deadline=None)
 def test_components_equal_scipys(n, density, seed):
     edges = graph(n, density, seed)
     labels, count = bits.components(bits.pack(edges))

@@ -168,7 +168,7 @@ def test_a_stored_graph_is_equal_and_small(tmp_path):
     path = tmp_path / "graph.h5"
     with write_shard(path, spec={}, version=1) as writer:
         writer.add("a", *pack_graph(graph), compress=frozenset({"edges"}))
-    assert path.stat().st_size < 500_000
+    assert path.stat().st_size < 450_000
     with read_shard(path) as reader:
         stored = unpack_graph(*reader.get("a"))
     for field in dataclasses.fields(graph):

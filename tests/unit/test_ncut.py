@@ -258,6 +258,7 @@ def test_orient_keeps_what_is_right():
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 500))
+@settings(deadline=None)
 def test_the_seed_is_foreground(height, width, seed):
     x = np.random.default_rng(seed).integers(-3, 4, height * width).astype(float)
     cut = ncut.orient(x, Size(height, width))

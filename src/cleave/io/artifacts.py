@@ -62,13 +62,12 @@ _GRAPH_ARRAYS = ("importance", "eigenvalues", "eigenvectors", "residuals")
 
 
 def pack_graph(graph: PatchGraph) -> tuple[Arrays, Attributes]:
-    """Keeps the upper triangle of the edges with the diagonal, as bits.
+    """Keeps half of the edges, which are symmetric: 0.81 MB at 3,600 patches before compression.
 
-    0.81 MB at 3,600 patches, 0.2 to 0.45 MB in the shard, which compresses it.
+    Byte (g, j) holds what patches 8 g to 8 g + 7 are to patch j, and stays if j >= 8 g. Whole bytes
+    of one column compress a fifth better than the bits of the upper triangle row by row.
     """
-    n = graph.grid.height * graph.grid.width
-    edges = np.unpackbits(graph.edges, axis=1, count=n)
-    arrays = {"edges": np.packbits(edges[_upper(n)])}
+    arrays = {"edges": graph.edges.T[_kept(len(graph.edges))]}
     for name in _GRAPH_ARRAYS:
         if (value := getattr(graph, name)) is not None:
             arrays[name] = value
@@ -80,18 +79,20 @@ def pack_graph(graph: PatchGraph) -> tuple[Arrays, Attributes]:
     }
 
 
-def _upper(n: int) -> np.ndarray:
-    return ~np.tri(n, k=-1, dtype=bool)
+def _kept(n: int) -> np.ndarray:
+    """(ceil(n/8), n) bool: the bytes that `pack_graph` keeps."""
+    return np.arange(n) >= 8 * np.arange((n + 7) // 8)[:, None]
 
 
 def unpack_graph(arrays: Mapping[str, np.ndarray], attributes: Attributes) -> PatchGraph:
     grid = Size(*attributes["grid"])
     n = grid.height * grid.width
-    edges = np.zeros((n, n), np.uint8)
-    edges[_upper(n)] = np.unpackbits(arrays["edges"], count=n * (n + 1) // 2)
-    edges |= edges.T
+    kept = np.zeros(((n + 7) // 8, n), np.uint8)
+    kept[_kept(n)] = arrays["edges"]
+    upper = np.unpackbits(kept, axis=0, count=n)
+    upper |= upper.T  # what else is kept below the diagonal mirrors what is above
     return PatchGraph(
-        np.packbits(edges, axis=1),
+        np.packbits(upper, axis=1),
         grid,
         Size(*attributes["size"]),
         attributes["floor"],
