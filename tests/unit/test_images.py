@@ -257,6 +257,24 @@ def test_cut_off(save, name, share):
         load_pixels(path)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "QOI"])
+def test_cut_off_anywhere_gives_the_whole_photo_or_none(name):
+    """Never a photo whose lower part is grey."""
+    buffer = io.BytesIO()
+    Pillow.fromarray(COLOUR).save(buffer, name)
+    data, refused = buffer.getvalue(), 0
+    whole = images._decode(data)
+    for length in range(1, len(data), 7):
+        try:
+            found = images._decode(data[:length])
+        except images._UnreadableError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found, whole)
+    assert refused > 0.9 * len(data) / 7
+
+
 def test_reasons(tmp_path):
     cases = {
         "empty.jpg": (b"", "the file is empty"),
