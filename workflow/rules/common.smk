@@ -67,6 +67,13 @@ def fingerprint(wildcards):
     return fingerprints(wildcards.dataset)[shards.parse(wildcards.shard)[0]]
 
 
+@functools.cache
+def depth_fingerprint(name):
+    """A text that changes with a depth section's own files, where it has any."""
+    plugin = SECTIONS["depth"][name].plugin
+    return plugin.fingerprint() if hasattr(plugin, "fingerprint") else ""
+
+
 def reference(kind, key, pattern):
     """An input: the same shard of what the section names under `key`, or nothing."""
 

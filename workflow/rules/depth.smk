@@ -6,6 +6,7 @@ rule depth:
     params:
         spec=spec("depth", "depth"),
         version=VERSIONS["depth"],
+        files=lambda wildcards: depth_fingerprint(wildcards.depth),
     resources:
         gpu=gpu("depth"),
     log:

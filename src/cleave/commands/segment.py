@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError(f"--out {picture}: would overwrite the photo; name another file")
     sections = chosen_sections(options)
     image = Image(options.photo.stem, load_pixels(options.photo))
-    masks = cut(sections, options.method, image)
+    file = options.depth and Path(options.depth).is_file()
+    masks = cut(sections, options.method, image, Path(options.depth).stem if file else image.id)
     with replacing(picture) as temporary:
         Picture.fromarray(overlay(image.pixels, masks)).save(temporary, format="PNG")
     _write_json(annotations, options.photo, image, masks, sections, options.method)
@@ -74,15 +76,15 @@ def _with_depth(sections: dict[str, Any], wanted: str) -> tuple[dict[str, Any], 
     if wanted in sections:
         return sections, wanted
     if path.is_file():
-        section = {"kind": "files", "root": str(path.parent), "pattern": path.name}
+        section = {"kind": "files", "root": str(path.parent), "pattern": f"{{name}}{path.suffix}"}
         return sections | {"file": section}, "file"
     raise ConfigError(
         f"--depth: neither a file nor a section: {wanted!r}; {nearest(wanted, sections)}"
     )
 
 
-def cut(sections: config.Config, method: str, image: Image) -> MaskSet:
-    """Runs a mask section and all it refers to on one image."""
+def cut(sections: config.Config, method: str, image: Image, depth_id: str) -> MaskSet:
+    """Runs a mask section and all it refers to on one image, whose depth may have another name."""
     from cleave.stages.job import image_rng
 
     section = sections["masks"][method]
@@ -90,7 +92,7 @@ def cut(sections: config.Config, method: str, image: Image) -> MaskSet:
     features = sections["features"][graph.reference("features")].plugin([image])[0]
 
     def depth_of(name: str | None):
-        return sections["depth"][name].plugin(image) if name else None
+        return sections["depth"][name].plugin(replace(image, id=depth_id)) if name else None
 
     parts = {
         "features": features,

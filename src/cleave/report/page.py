@@ -67,7 +67,7 @@ def _labels(summary: Mapping[str, Any]) -> str:
     seen = sorted({text for row in rows for text in row["saw_labels"]})
     if not seen:
         return "No component of these runs ever saw a human label; labels are read to score only."
-    return "Components that saw human labels: " + "; ".join(seen) + "."
+    return "Components that saw labels, or depth that a sensor measured: " + "; ".join(seen) + "."
 
 
 @dataclass(frozen=True)

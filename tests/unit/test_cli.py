@@ -1,0 +1,125 @@
+"""What a person calls by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from pycocotools.coco import COCO
+
+from cleave import cli
+from cleave.ops.render import scene
+from cleave.registry import PLUGINS
+from cleave.types import Size
+
+METHODS = ("tokencut", "maskcut", "cuts3d", "cleave3d")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A photo whose sides differ and are no multiple of a patch, and its depth in millimetres."""
+    folder = tmp_path_factory.mktemp("photo")
+    rendered = scene("crowded", 3, Size(190, 250))
+    Image.fromarray(rendered.pixels).save(folder / "my photo é.png")
+    depth = np.clip(rendered.depth * 1000, 0, 65535).astype(np.uint16)
+    Image.fromarray(depth).save(folder / "depth.png")
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_segment_writes_an_overlay_and_coco(folder, tmp_path, method, capsys):
+    arguments = ["segment", str(folder / "my photo é.png"), "--method", method]
+    arguments += ["--out", str(tmp_path / "overlay.png")]
+    if method in ("cuts3d", "cleave3d"):
+        arguments += ["--depth", str(folder / "depth.png")]
+    assert cli.main(arguments) == 0
+    assert Image.open(tmp_path / "overlay.png").size == (250, 190)
+    coco = COCO(tmp_path / "overlay.json")
+    (image,) = coco.loadImgs(coco.getImgIds())
+    assert (image["height"], image["width"]) == (190, 250)
+    assert image["file_name"] == "my photo é.png"
+    annotations = coco.loadAnns(coco.getAnnIds())
+    assert annotations
+    for annotation in annotations:
+        mask = coco.annToMask(annotation)
+        assert mask.shape == (190, 250)
+        assert mask.sum() == annotation["area"] > 0
+
+
+def test_segment_says_that_flat_depth_is_two_dimensional(folder, tmp_path, capsys):
+    arguments = ["segment", str(folder / "my photo é.png"), "--out", str(tmp_path / "o.png")]
+    assert cli.main(arguments) == 0
+    assert "flat depth" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--method", "maskcat"], "did you mean 'maskcut'"),
+        (["--features", "dion"], "did you mean 'dino'"),
+        (["--depth", "nowhere.png"], "neither a file nor a section"),
+        (["--method", "maskcut", "--depth", "flat"], "uses no depth"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_segment_refuses(folder, capsys, arguments, expected):
+    assert cli.main(["segment", str(folder / "my photo é.png"), *arguments]) == 2
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n1234"])
+def test_segment_refuses_what_is_no_photo(tmp_path, capsys, content):
+    (tmp_path / "broken.png").write_bytes(content)
+    assert (
+        cli.main(["segment", str(tmp_path / "broken.png"), "--out", str(tmp_path / "o.png")]) == 2
+    )
+    assert "broken.png" in capsys.readouterr().err
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_segment_never_overwrites_the_photo(folder, capsys):
+    photo = folder / "my photo é.png"
+    before = photo.read_bytes()
+    assert cli.main(["segment", str(photo), "--out", str(photo)]) == 2
+    assert photo.read_bytes() == before
+
+
+def test_list_names_every_plugin(capsys):
+    assert cli.main(["list"]) == 0
+    printed = capsys.readouterr().out
+    for kinds in PLUGINS.values():
+        for kind in kinds:
+            assert f"  {kind} " in printed
+
+
+def test_check_accepts_and_refuses(tmp_path, capsys):
+    good = {"datasets": {"s": {"kind": "scenes", "flavour": "control", "count": 2}}}
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(good))
+    assert cli.main(["check", str(path)]) == 0
+    assert "valid" in capsys.readouterr().out
+    good["datasets"]["s"]["count"] = 0
+    path.write_text(yaml.safe_dump(good))
+    assert cli.main(["check", str(path)]) == 2
+    assert "datasets.s.count" in capsys.readouterr().err
+    path.write_text("a: [")
+    assert cli.main(["check", str(path)]) == 2
+    assert "not YAML" in capsys.readouterr().err
+
+
+def test_doctor_names_what_is_required(capsys):
+    assert cli.main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("torch", "PyMaxflow", "pydensecrf2", "weights in", "GPUs"):
+        assert name in printed
+
+
+def test_a_stage_refuses_a_wrong_spec(tmp_path, capsys):
+    output = tmp_path / "0001-of-0001.json"
+    spec = json.dumps({"kind": "scenes", "flavour": "crowdy", "count": 1})
+    assert cli.main(["images", "--spec", spec, "--output", str(output)]) == 2
+    assert "flavour" in capsys.readouterr().err
+    assert not output.exists()
