@@ -121,8 +121,9 @@ def dense_crf(
 def guided_filter(pixels: Array, *, radius: int = 16, epsilon: float = 1e-3) -> Filter:
     """Guided filter with a colour guide (He et al., TPAMI 2013, eq. 19-21), thresholded at half.
 
-    In every window the mask is the linear function of colour that fits it best. Needs no compiler
-    and a tenth of the CRF's time, but does NOT give the CRF's masks.
+    In every window the mask is the linear function of colour that fits it best. Needs no compiler,
+    but does NOT give the CRF's masks: on MaskCut's masks of 16 photos the mean IoU with them rises
+    from .936 to .964, and is as flat as .957 to .965 for radii of 8 to 24 and epsilon to .003.
 
     Args:
         pixels: (H, W, 3) uint8 RGB, the guide.

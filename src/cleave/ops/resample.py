@@ -15,10 +15,11 @@ def nearest_index(source: int, target: int) -> Array:
 def upsample_nearest(values: Array, size: Size) -> Array:
     """Each target pixel takes the source cell under its centre.
 
-    This is PIL's NEAREST and torch's "nearest-exact". At whole factors, the only ones that CutLER
-    and TokenCut use (60 patches to 480 px), torch's "nearest" gives the same; at others "nearest"
-    looks at the upper left corner of a pixel and so shifts a mask by half a source cell.
-    Integer arithmetic, so no size is off by one for rounding.
+    This is PIL's NEAREST and torch's "nearest-exact", in integers: where a centre falls exactly on
+    the border of two cells it is the later one that counts, and not round-off, as in PIL.
+    At whole factors, the only ones that CutLER and TokenCut use (60 patches to 480 px), torch's
+    "nearest" gives the same; at others "nearest" looks at the upper left corner of a pixel and so
+    shifts a mask by half a pixel.
 
     Args:
         values: (..., h, w) of any dtype.

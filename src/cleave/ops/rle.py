@@ -25,8 +25,11 @@ def decode(rle: Mapping[str, Any]) -> Array:
     decodes by itself.
 
     Raises:
-        DataError: the counts are not text, not RLE, or do not fill the size exactly.
+        DataError: size or counts are missing, or the counts are not text, not RLE, or do not fill
+            the size exactly.
     """
+    if np.shape(rle.get("size")) != (2,) or "counts" not in rle:
+        raise DataError(f"RLE: expected size [H, W] and counts, got {dict(rle)!r:.80}")
     height, width = rle["size"]
     lengths = runs(rle["counts"])
     if lengths.sum() != height * width:
