@@ -88,6 +88,15 @@ def test_stopping_after_every_step_changes_nothing(bank, tmp_path):
     assert read_metrics(pieces) == read_metrics(tmp_path / "whole")
 
 
+def test_half_precision_is_close_to_single(bank, tmp_path):
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        train(tiny(2, 2, precision=precision), bank, tmp_path / precision)
+        losses.append([line["loss"] for line in read_metrics(tmp_path / precision)])
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    assert losses[0] != losses[1]
+
+
 def test_a_kill_between_checkpoints_leaves_no_double_lines(bank, tmp_path):
     config = tiny(7, 0)
     train(config, bank, tmp_path, seconds=0)
