@@ -110,7 +110,7 @@ def test_relative_root_and_home(root, monkeypatch):
 
 NAMES = [
     b"spa ce", b"quo'te", b'quo"te', b"new\nline", b"tab\t", b"back\\slash", b"semi;$(x)`y`",
-    b"-rf", b"%41", b"#1", b"{id}", b"a*b?[c]", "grün 写真 🌲".encode(), "e\u0301 decomposed".encode(),
+    b"-rf", b"%41", b"#1", b"{id}", b"a*b?[c]", "grün 写真".encode(), "e\u0301 decomposed".encode(),
     b"latin-1 gr\xfcn", b"trailing ", b"trailing.", b"a.b.c", b"x" * 200,
 ]  # fmt: skip
 
