@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt
 from cleave.backbones import attention, weights
 from cleave.backbones.inputs import input_size
 from cleave.backbones.positions import dino_positions, set_positions
+from cleave.io.device import device, inference
 from cleave.io.images import resize
 from cleave.io.weights import Weights
 from cleave.spec import ConfigError
@@ -66,6 +67,11 @@ class Vit:
         """What is known of the weights: licence, and what they were trained on."""
         return weights.record(self.model, self.weights)
 
+    @property
+    def saw_labels(self) -> str:
+        """Which labels the training saw, for the report; empty: none."""
+        return weights.labels(self.model, self.weights) or ""
+
     def __call__(self, images: Sequence[Image]) -> list[FeatureMap]:
         """Features of each image, in order; images of one size go through the network together."""
         groups: dict[Size, list[int]] = {}
@@ -96,12 +102,6 @@ class Vit:
         return Size(*(side // self._stride for side in seen))
 
     @functools.cached_property
-    def _device(self) -> str:
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
-
-    @functools.cached_property
     def _network(self) -> nn.Module:
         network = weights.load(self.model, self.weights, seed=self.seed, sha256=self.sha256)
         attention.check(network, self.model)
@@ -111,7 +111,7 @@ class Vit:
         network.blocks = network.blocks[: self.layer % depth + 1]
         if (self.cls_token or self.cls_attention) and network.cls_token is None:
             raise ConfigError(f"model: {self.model} has no CLS token; leave out cls_*")
-        return network.to(self._device)
+        return network.to(device())
 
     @functools.cached_property
     def _stored_positions(self) -> Tensor:
@@ -124,11 +124,8 @@ class Vit:
             stored, grid = self._stored_positions, self._grid(seen)
             set_positions(self._network, dino_positions(stored, grid), grid)
         pixels = np.stack([resize(image.pixels, seen) for image in images])
-        half = torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bfloat16")
-        exact = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
-        with torch.inference_mode(), half, exact:
+        half = torch.autocast(device(), torch.bfloat16, enabled=self.precision == "bfloat16")
+        with inference(), half:
             found = self._forward(self._normalise(pixels))
         arrays = {name: value.float().cpu().numpy() for name, value in found.items()}
         return [
@@ -141,8 +138,8 @@ class Vit:
         import torch
 
         record = self.record
-        mean, std = (torch.tensor(v, device=self._device) for v in (record.mean, record.std))
-        values = torch.from_numpy(pixels).to(self._device).float().div_(255)
+        mean, std = (torch.tensor(v, device=device()) for v in (record.mean, record.std))
+        values = torch.from_numpy(pixels).to(device()).float().div_(255)
         return values.sub_(mean).div_(std).permute(0, 3, 1, 2).contiguous()
 
     def _forward(self, images: Tensor) -> dict[str, Tensor]:

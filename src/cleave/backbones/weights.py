@@ -119,8 +119,17 @@ def record(model: str, weights: str | None) -> Weights:
         resize=_SQUARE,
         licence=published.license or "unknown",
         trained_on="unknown to cleave: see the model card",
-        labels="unknown to cleave: see the model card",
+        labels=labels(model, weights),
     )
+
+
+def labels(model: str, weights: str | None) -> str | None:
+    """Which labels the weights saw in training; does not import timm."""
+    if weights == "random":
+        return None
+    if model in RECORDS:
+        return RECORDS[model].labels
+    return "unknown to cleave: see the model card"
 
 
 def _pretrained_config(model: str) -> Any:
