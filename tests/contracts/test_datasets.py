@@ -169,6 +169,15 @@ def test_ids_can_be_names_in_a_shard(section, tmp_path):
         assert sorted(reader.ids()) == sorted(record.id for record in found)
 
 
+def test_the_stage_logs_what_is_broken(tmp_path, caplog):
+    (photos(tmp_path / "photos") / "torn.jpg").touch()
+    spec = {"kind": "folder", "root": str(tmp_path / "photos")}
+    with caplog.at_level("INFO", "cleave"):
+        stage.run(Job("images", spec, 1, {}, tmp_path / "0001-of-0001.json"))
+    assert "torn.jpg: the file is empty" in caplog.text
+    assert "6 images, 1 broken, 0 ignored" in caplog.text
+
+
 def test_the_stage_writes_the_same_bytes_and_refuses_another_total(section, tmp_path):
     spec = json.loads(canonical({**section, "shards": 2}))
     for folder in ("a", "b"):

@@ -64,7 +64,7 @@ def source(section):
     """The plugin, where it can run without weights from the hub."""
     plugin = make("depth", section)
     if hasattr(plugin, "model"):
-        pytest.skip("a network: run on tiny random weights by the tests of its module")
+        pytest.skip("a network: tests/unit/test_depth_networks.py runs it on tiny random weights")
     return plugin
 
 

@@ -116,8 +116,9 @@ def test_a_phone_photo_stands_upright(save):
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_damaged_exif_leaves_the_photo_as_it_is(save, tmp_path):
-    path = save(COLOUR, "a.png", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+@pytest.mark.parametrize("block", [b"MM\0*\xff\xff\xff\xff", b"nonsense", b""])
+def test_damaged_exif_leaves_the_photo_as_it_is(save, block):
+    path = save(COLOUR, "a.png", exif=b"Exif\0\0" + block)
     np.testing.assert_array_equal(load_pixels(path), COLOUR)
 
 
