@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
+from cleave.ops import render
 from cleave.ops.render import (
     CLASSES,
     FLAVOURS,
@@ -20,9 +21,9 @@ from cleave.ops.render import (
     parse_id,
     scene,
 )
-from cleave.ops.render.camera import FLOOR, WALL, cover, trace
+from cleave.ops.render.camera import FLOOR, WALL, Camera, Thing, World, cover, trace
 from cleave.ops.render.layout import arrange
-from cleave.ops.render.solids import corners, to_own
+from cleave.ops.render.solids import ball, corners, to_own
 from cleave.spec import ConfigError
 from cleave.types import DataError, Size
 
@@ -133,6 +134,21 @@ def test_instances_and_ignored_follow_the_rule(size):
     assert seen["instance"] > 0 or seen["ignored"] > 0
     if size != SMALL:
         assert seen["ignored"] > 0  # the long frame makes all of them small
+
+
+def test_a_thing_that_is_mostly_hidden_is_ignored():
+    """The layout never makes one; a large ball in front of another at three offsets does."""
+    camera = Camera(1.0, (1.0, 0.0), 1.0)
+
+    def labelled(x):
+        balls = (ball(0, 1, 3, 0.7), ball(x, 1, 6, 0.7))
+        things = tuple(Thing((b,), 0, 0, 1.0, (1.0, 0.0), b.centre) for b in balls)
+        world = World(camera, 8.0, things)
+        hits = trace(world, all_rays(world, SMALL))
+        return render._labelled(world, hits, SMALL, np.zeros((*SMALL, 3), np.uint8))
+
+    assert [len(labelled(x).instances) for x in (0.0, 1.0, 1.2, 2.2)] == [1, 1, 2, 2]
+    assert [len(labelled(x).ignored) for x in (0.0, 1.0, 1.2, 2.2)] == [0, 1, 0, 0]
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

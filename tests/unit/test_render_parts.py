@@ -190,11 +190,12 @@ def test_shadows_against_marching():
     """Towards each of the lamp's points, short steps until a solid is met."""
     things, rng = some_things(), np.random.default_rng(5)
     light = Light(unit(np.array([0.6, 1.0, -0.3])), np.ones(3), np.ones(3), 0.05)
-    points = np.stack([rng.uniform(-2, 1.5, 300), np.zeros(300), rng.uniform(2, 5.5, 300)])
+    heights = np.maximum(rng.uniform(-1, 1, 300), 0)  # half of them on the floor
+    points = np.stack([rng.uniform(-2, 1.5, 300), heights, rng.uniform(2, 5.5, 300)])
     share = lamp_share(things, light, points, np.ones(300))
     side = unit(np.cross(light.towards, [0.0, 0.0, 1.0]))
     up = np.cross(side, light.towards)
-    ticks = np.arange(0.004, 2, 0.004)
+    ticks = np.arange(0.001, 1.6, 0.001)
     free = np.zeros(300)
     for a, b in LAMP:
         direction = unit(light.towards + 0.05 * (a * side + b * up))
