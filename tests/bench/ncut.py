@@ -29,7 +29,7 @@ N = GRID.height * GRID.width
 TWIN = "three times: cosines, then scipy.linalg.eigh(D-A, D, subset_by_index=[1, 2])"
 # Seed of the features and threshold: about 30 % of the pairs joined as in a photo at tau .15, then
 # the same images with smaller eigengaps.
-CASES = ((0, 0.15), (1, 0.15), (2, 0.5), (3, 0.6))
+CASES = ((0, 0.15), (1, 0.15), (2, 0.5), (3, 0.65))
 
 
 def synthetic_features(seed: int, channels: int = 384) -> np.ndarray:

@@ -72,3 +72,13 @@ def test_components_equal_scipys(n, density, seed):
     firsts = np.unique(labels, return_index=True)[1]
     assert np.array_equal(firsts, np.sort(firsts))
     assert len(set(zip(labels, expected, strict=True))) == count
+
+
+def test_components_of_some_rows():
+    edges = np.zeros((20, 20), bool)
+    for a, b in ((3, 9), (9, 17), (4, 12)):
+        edges[a, b] = edges[b, a] = True
+    nodes = np.array([3, 4, 5, 9, 12, 17])
+    labels, count = bits.components(bits.pack(edges)[nodes], nodes)
+    assert count == 3
+    assert np.array_equal(labels, [0, 1, 2, 0, 1, 0])

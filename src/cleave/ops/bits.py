@@ -91,23 +91,27 @@ def _ones(columns: np.ndarray, entries: np.ndarray, width: int) -> scipy.sparse.
     return scipy.sparse.csr_array((ones, columns, ends), shape=(len(entries), width))
 
 
-def components(packed: np.ndarray) -> tuple[np.ndarray, int]:
+def components(packed: np.ndarray, columns: np.ndarray | None = None) -> tuple[np.ndarray, int]:
     """Connected components of a packed symmetric graph.
 
+    Args:
+        packed: (R, ceil(n/8)) uint8, one row for each node.
+        columns: (R,) the column of each node; all other columns are empty. By default 0 to R - 1.
+
     Returns:
-        Labels (N,) int64 in the order of each component's first node, and their count.
+        Labels (R,) int64 in the order of each component's first node, and their count.
     """
-    n = len(packed)
-    labels = np.full(n, -1)
+    columns = np.arange(len(packed)) if columns is None else columns
+    labels = np.full(len(packed), -1)
     count = 0
-    for first in range(n):
+    for first in range(len(packed)):
         if labels[first] >= 0:
             continue
         frontier = np.array([first])
         while len(frontier):
             labels[frontier] = count
-            reached = np.bitwise_or.reduce(packed[frontier], axis=0)
-            frontier = np.flatnonzero(np.unpackbits(reached, count=n).view(bool) & (labels < 0))
+            reached = np.unpackbits(np.bitwise_or.reduce(packed[frontier], axis=0))[columns]
+            frontier = np.flatnonzero(reached.view(bool) & (labels < 0))
         count += 1
     return labels, count
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CAPACITY = 96  # vectors of the search space before it is condensed
-KEPT = 24  # best Ritz vectors kept then
+CAPACITY = 64  # vectors of the search space before it is condensed
+KEPT = 20  # best Ritz vectors kept then
+PATIENCE = 16  # for so many vectors in the space, one more step between two looks at the pairs
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def leading_pairs(
         values, weights = space.ritz()
         residual = space.first_inexact(values, weights, count, tolerance, probed)
         if residual is not None:
-            if not space.add(residual):
+            if not space.explore(residual, 1 + space.size // PATIENCE):
                 return None
         elif probed and space.size > count:
             return space.pairs(values, weights, count)
@@ -111,12 +112,13 @@ class _SearchSpace:
         values, weights = np.linalg.eigh(self._projection[: self.size, : self.size])
         return values[::-1], weights.T[::-1]
 
-    def explore(self, vector: np.ndarray, steps: int) -> None:
-        """Adds the Krylov space of `vector`."""
-        for _ in range(steps):
+    def explore(self, vector: np.ndarray, steps: int) -> bool:
+        """Adds the Krylov space of `vector`; False if nothing of it was new."""
+        for step in range(steps):
             if not self.add(vector):
-                return
+                return step > 0
             vector = self._images[self.size - 1]
+        return True
 
     def first_inexact(
         self, values: np.ndarray, weights: np.ndarray, count: int, tolerance: float, following: bool

@@ -86,7 +86,7 @@ class _Quotient:
         self.member[self.kept] = np.arange(len(self.kept))
         for kind in (alone, hermits):
             self.member[kind] = self.member[np.argmax(kind)]
-        self.edges = edges if len(self.kept) == n else _pick(edges, n, self.kept)
+        self.rows = edges if len(self.kept) == n else edges[self.kept]
         self.root_size = np.sqrt(np.bincount(self.member))  # of the nodes that each row stands for
         self.floor = floor
         degree = (1 - floor) * degree[self.kept] + floor * n
@@ -98,18 +98,21 @@ class _Quotient:
         return len(self.kept)
 
     def multiplier(self) -> Callable[[np.ndarray], np.ndarray]:
-        product = bits.multiplier(self.edges, len(self))
+        product = bits.multiplier(self.rows, len(self.member))
+        padded = np.zeros(len(self.member))
 
         def multiply(y: np.ndarray) -> np.ndarray:
             x = y / self.root_degree
-            x = (1 - self.floor) * product(x) + self.floor * (self.root_size @ x) * self.root_size
-            return x / self.root_degree
+            padded[self.kept] = x  # rows are whole; what is not kept meets their zeros
+            joined = (1 - self.floor) * product(padded)
+            joined += self.floor * (self.root_size @ x) * self.root_size
+            return joined / self.root_degree
 
         return multiply
 
     def matrix(self) -> np.ndarray:
         weights = self.floor * np.outer(self.root_size, self.root_size)
-        weights += (1 - self.floor) * bits.unpack(self.edges, len(self))
+        weights += (1 - self.floor) * bits.unpack(self.rows, len(self.member))[:, self.kept]
         return weights / self.root_degree[:, None] / self.root_degree
 
     def spread(self, y: np.ndarray) -> np.ndarray:
@@ -122,10 +125,6 @@ def _repeats(kind: np.ndarray) -> np.ndarray:
     repeats = kind.copy()
     repeats[np.argmax(kind)] = False
     return repeats
-
-
-def _pick(edges: np.ndarray, n: int, kept: np.ndarray) -> np.ndarray:
-    return bits.pack(bits.unpack(edges[kept], n)[:, kept])
 
 
 def _solve(
@@ -161,7 +160,7 @@ def _start(quotient: _Quotient) -> np.ndarray:
     Components are joined by floor weights only. Each but one adds an eigenvalue near 0, as close to
     the others as its size is like theirs: too close to be told apart by repeated multiplication.
     """
-    labels, count = bits.components(quotient.edges)
+    labels, count = bits.components(quotient.rows, quotient.kept)
     start = [pseudo_random(len(quotient))]
     if count > 1:
         volume = np.bincount(labels, np.square(quotient.trivial))
