@@ -47,10 +47,9 @@ def gpu(kind):
 
 
 def dataset_files(name):
-    """Annotation and list files that a data set reads: a change of them reruns its images."""
-    plugin = SECTIONS["datasets"][name].plugin
-    files = (getattr(plugin, key, None) for key in ("annotations", "list_file"))
-    return [file for file in files if isinstance(file, str)]
+    """The annotation file of a data set, where it has one: a change of it reruns its images."""
+    file = getattr(SECTIONS["datasets"][name].plugin, "annotations", None)
+    return [] if file is None else [file]
 
 
 @functools.cache
