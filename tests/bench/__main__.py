@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.bench import harness
 
-BENCHMARKS = ("ncut",)
+BENCHMARKS = ("ncut", "vit")
 
 
 def main() -> None:

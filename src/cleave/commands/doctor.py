@@ -86,7 +86,7 @@ def _weights() -> None:
         or Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
     )
     print(f"  weights in {cache}:")
-    hubs = {name: record.hub for name, record in RECORDS.items()}
+    hubs = {name: record.hub for name, record in RECORDS.items() if record.hub}
     hubs |= {"zoedepth": ZoeDepth().model, "depth_anything": DepthAnything().model}
     for name, hub in sorted(hubs.items()):
         folder = cache / f"models--{hub.replace('/', '--')}"
