@@ -10,8 +10,8 @@ from cleave.types import Array
 def mask_iou(a: Array, b: Array) -> Array:
     """IoU of every mask of `a` with every one of `b`; 0 where both are empty.
 
-    The intersections are counted on packed bits: 4 times as fast as a float32 matrix product for
-    100 x 20 masks of 480 x 640 (15 ms), exact for any size, and an eighth of the memory.
+    The intersections are counted on packed bits: for 100 x 20 masks of 480 x 640 in 26 ms where a
+    float32 matrix product took 64, exactly at any size, and in a fraction of the memory.
 
     Args:
         a: (A, H, W) bool.
