@@ -87,7 +87,7 @@ class Config:
         return tuple(sorted(pairs))
 
     def rows(self, benchmark: str) -> list[dict[str, Any]]:
-        """The rows of a benchmark's table: each mask section and each baseline, with its make-up."""
+        """The rows of a benchmark's table: mask sections and baselines, with their make-up."""
         section = self["benchmarks"][benchmark]
         methods = [self.provenance(name) for name in section.references["masks"]]
         baselines = [{"of": name, "baseline": True} for name in section.plugin.baselines]

@@ -73,6 +73,12 @@ def depth_fingerprint(name):
     return plugin.fingerprint() if hasattr(plugin, "fingerprint") else ""
 
 
+def weights_of_features(wildcards):
+    """An input: the weights file that a features section names, so that a new one is noticed."""
+    file = getattr(SECTIONS["features"][wildcards.features].plugin, "weights", None)
+    return [] if file in (None, "random") else [file]
+
+
 def reference(kind, key, pattern):
     """An input: the same shard of what the section names under `key`, or nothing."""
 

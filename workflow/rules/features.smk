@@ -1,5 +1,6 @@
 rule features:
     input:
+        weights_of_features,
         images=paths.IMAGES,
     output:
         paths.FEATURES,

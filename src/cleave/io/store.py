@@ -74,7 +74,9 @@ class ShardReader:
         """
         group = self._file.get(quote(image_id, safe=""))
         if group is None:
-            raise DataError(f"{self._path}: holds no image {image_id!r}; delete the file to redo it")
+            raise DataError(
+                f"{self._path}: holds no image {image_id!r}; delete it to redo it"
+            )
         arrays = {k: v[()] for k, v in group.items() if names is None or k in names}
         return arrays, json.loads(group.attrs["attributes"])
 
