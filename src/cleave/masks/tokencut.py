@@ -45,7 +45,6 @@ def _object(graph: PatchGraph) -> Array:
     vector = eigenvector(graph)
     if vector is None:
         return np.zeros((0, *graph.grid), bool)
+    # The peak of |x| is positive in the sign convention of `ops.ncut`: its side needs no inversion.
     foreground, seed = ncut.bipartition(vector), ncut.peak(np.abs(vector))
-    if not foreground[seed]:
-        foreground = ~foreground
     return components.component_of(foreground.reshape(graph.grid), seed)[None]
