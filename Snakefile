@@ -10,9 +10,9 @@ include: "workflow/rules/common.smk"
 
 
 rule all:
+    default_target: True
     input:
         everything(),
-    default_target: True
 
 
 include: "workflow/rules/images.smk"

@@ -3,18 +3,18 @@ rule predict:
         masks=of_benchmark(paths.MASKS),
     output:
         paths.PREDICTIONS,
+    log:
+        paths.log(paths.PREDICTIONS),
+    wildcard_constraints:
+        of=one_of("masks"),
+    conda:
+        "../../envs/cleave.yaml"
     params:
         spec="{}",
         version=VERSIONS["predict"],
-    log:
-        paths.log(paths.PREDICTIONS),
-    conda:
-        "../../envs/cleave.yaml"
-    wildcard_constraints:
-        of=one_of("masks"),
     shell:
         "cleave predict --spec {params.spec:q} --version {params.version}"
-        " --masks {input.masks[0]:q} --output {output[0]:q} > {log:q} 2>&1"
+        " --masks {input.masks[0]:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule baseline:
@@ -23,18 +23,18 @@ rule baseline:
         images=of_benchmark(paths.IMAGES),
     output:
         paths.PREDICTIONS,
+    log:
+        paths.log(paths.PREDICTIONS),
+    wildcard_constraints:
+        of=BASELINES,
+    conda:
+        "../../envs/cleave.yaml"
     params:
         spec=lambda wildcards: cleave_config.canonical({"baseline": wildcards.of}),
         version=VERSIONS["baseline"],
-    log:
-        paths.log(paths.PREDICTIONS),
-    conda:
-        "../../envs/cleave.yaml"
-    wildcard_constraints:
-        of=BASELINES,
     shell:
         "cleave baseline --spec {params.spec:q} --version {params.version}"
-        " --images {input.images[0]:q} --output {output[0]:q} > {log:q} 2>&1"
+        " --images {input.images[0]:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule score:
@@ -44,32 +44,32 @@ rule score:
         predictions=paths.PREDICTIONS,
     output:
         paths.SCORES,
-    params:
-        spec=spec("benchmarks", "benchmark"),
-        version=VERSIONS["score"],
     log:
         paths.log(paths.SCORES),
     conda:
         "../../envs/cleave.yaml"
+    params:
+        spec=spec("benchmarks", "benchmark"),
+        version=VERSIONS["score"],
     shell:
         "cleave score --spec {params.spec:q} --version {params.version}"
         " --images {input.images[0]:q} --predictions {input.predictions:q}"
-        " --output {output[0]:q} > {log:q} 2>&1"
+        " --output {output:q} > {log:q} 2>&1"
 
 
 rule table:
     input:
         scores=table_rows,
     output:
-        paths.TABLE,
-        paths.TABLE_TEXT,
-    params:
-        spec=lambda wildcards: SECTIONS.table(wildcards.benchmark),
-        version=VERSIONS["table"],
+        csv=paths.TABLE,
+        text=paths.TABLE_TEXT,
     log:
         paths.log(paths.TABLE),
     conda:
         "../../envs/cleave.yaml"
+    params:
+        spec=lambda wildcards: SECTIONS.table(wildcards.benchmark),
+        version=VERSIONS["table"],
     shell:
         "cleave table --spec {params.spec:q} --version {params.version}"
-        " --scores {input.scores:q} --output {output[0]:q} > {log:q} 2>&1"
+        " --scores {input.scores:q} --output {output.csv:q} > {log:q} 2>&1"

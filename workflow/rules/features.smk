@@ -4,15 +4,15 @@ rule features:
         images=paths.IMAGES,
     output:
         paths.FEATURES,
-    params:
-        spec=spec("features", "features"),
-        version=VERSIONS["features"],
-    resources:
-        gpu=gpu("features"),
     log:
         paths.log(paths.FEATURES),
     conda:
         "../../envs/cleave.yaml"
+    resources:
+        gpu=gpu("features"),
+    params:
+        spec=spec("features", "features"),
+        version=VERSIONS["features"],
     shell:
         "cleave features --spec {params.spec:q} --version {params.version}"
         " --images {input.images:q} --output {output:q} > {log:q} 2>&1"

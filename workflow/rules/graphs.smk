@@ -5,13 +5,13 @@ rule graphs:
         depth=reference("graphs", "depth", paths.DEPTH),
     output:
         paths.GRAPHS,
-    params:
-        spec=spec("graphs", "graphs"),
-        version=VERSIONS["graphs"],
     log:
         paths.log(paths.GRAPHS),
     conda:
         "../../envs/cleave.yaml"
+    params:
+        spec=spec("graphs", "graphs"),
+        version=VERSIONS["graphs"],
     shell:
         "cleave graphs --spec {params.spec:q} --version {params.version}"
         " --images {input.images:q} --features {input.features:q} --depth {input.depth:q}"

@@ -6,13 +6,13 @@ rule masks:
         graphs=reference("masks", "graphs", paths.GRAPHS),
     output:
         paths.MASKS,
-    params:
-        spec=spec("masks", "masks"),
-        version=VERSIONS["masks"],
     log:
         paths.log(paths.MASKS),
     conda:
         "../../envs/cleave.yaml"
+    params:
+        spec=spec("masks", "masks"),
+        version=VERSIONS["masks"],
     shell:
         "cleave masks --spec {params.spec:q} --version {params.version}"
         " --images {input.images:q} --features {input.features:q} --depth {input.depth:q}"
