@@ -37,7 +37,7 @@ def leading_pairs(
     number of start vectors, and can be condensed to its best vectors when it is full.
 
     One Krylov space sees a repeated eigenvalue once. So when the wanted pairs are exact a second
-    one, from a fresh vector, joins for a third of the steps so far (a repeat is then known to three
+    one, from a fresh vector, joins for a quarter of the steps so far (a repeat is then known to two
     digits), and the search ends when the next eigenvalue is known well enough to tell whether it is
     a repeat.
 
@@ -66,7 +66,7 @@ def leading_pairs(
             return space.pairs(values, weights, count)
         else:
             fresh = pseudo_random(len(deflated), space.products)
-            space.explore(fresh, max(4, space.products // 3))
+            space.explore(fresh, max(4, space.products // 4))
             probed = True
     return None
 
