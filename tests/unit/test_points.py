@@ -52,11 +52,13 @@ def test_pooling_by_hand():
     assert points.pool_depth(depth, grid, "nearest").tolist() == [[10, 7]]
 
 
-def test_every_pixel_counts_for_the_minimum():
-    for pixels in range(1, 40):
-        for patches in range(1, 20):
-            seen = points._samples(pixels, patches, centre=False)
-            assert set(seen.ravel()) == set(range(pixels))
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 12), st.data())
+@settings(max_examples=60, deadline=None)
+def test_no_pixel_escapes_the_minimum(height, width, h, data):
+    row, column = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    depth = np.ones((height, width), np.float32)
+    depth[row, column] = 0
+    assert points.pool_depth(depth, Size(min(h, height), min(7, width)), "min").min() == 0
 
 
 def test_normalised_depth_spans_the_unit_interval():

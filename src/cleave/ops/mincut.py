@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+from scipy.sparse.csgraph import breadth_first_order, connected_components, maximum_flow
 
 from cleave.spec import ConfigError
 
@@ -77,6 +77,13 @@ def min_cut(
     whole = np.maximum(1, np.rint(np.asarray(capacities) * _UNITS)).astype(np.int64)
     solve = _dinic if solver == "dinic" else _boykov_kolmogorov
     return solve(n, np.asarray(edges, np.int64).reshape(-1, 2), whole, source, sink)
+
+
+def component(n: int, edges: np.ndarray, node: int) -> np.ndarray:
+    """The nodes joined to `node` by `edges` (E, 2): (n,) bool. What a cut without a sink keeps."""
+    graph = coo_array((np.ones(len(edges), bool), edges.T), shape=(n, n))
+    labels = connected_components(graph, directed=False)[1]
+    return labels == labels[node]
 
 
 def _boykov_kolmogorov(n, edges, capacities, source, sink):

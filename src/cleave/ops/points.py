@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from scipy.spatial import cKDTree
 
+from cleave.ops.resample import average, upsample_nearest
 from cleave.types import Size
 
 Pooling = Literal["area", "median", "min", "nearest"]
@@ -23,7 +24,7 @@ def pool_depth(depth: np.ndarray, grid: Size, how: Pooling) -> np.ndarray:
     at least as fine as the pixels, so none is missed; "nearest" takes the pixel under the centre.
     Area averaging makes patches that float between two objects and bridge them; "min", the
     nearest surface, does not, and suits monocular depth, whose edges are blurred
-    (specs/cuts3d_study.md section 4).
+    (cuts3d_study.md section 4).
 
     Args:
         depth: (H, W) float, finite; may be coarser than the grid.
@@ -33,31 +34,15 @@ def pool_depth(depth: np.ndarray, grid: Size, how: Pooling) -> np.ndarray:
     Returns:
         (h, w) float32.
     """
-    h, w = grid
     if how == "area":
-        rows, columns = _overlaps(depth.shape[0], h), _overlaps(depth.shape[1], w)
-        return (rows @ depth.astype(np.float64) @ columns.T).astype(np.float32)
-    rows = _samples(depth.shape[0], h, how == "nearest")  # (h, a)
-    columns = _samples(depth.shape[1], w, how == "nearest")  # (w, b)
-    cells = depth[rows[:, None, :, None], columns[None, :, None, :]].reshape(h, w, -1)
+        return average(depth, grid).astype(np.float32)
+    if how == "nearest":
+        return upsample_nearest(depth, grid).astype(np.float32)
+    h, w = grid
+    a, b = -(-depth.shape[0] // h), -(-depth.shape[1] // w)
+    cells = upsample_nearest(depth, Size(h * a, w * b)).reshape(h, a, w, b).swapaxes(1, 2)
     reduce = np.median if how == "median" else np.min
-    return reduce(cells, axis=2).astype(np.float32)
-
-
-def _overlaps(pixels: int, patches: int) -> np.ndarray:
-    """(patches, pixels) share of each patch that each pixel covers; rows sum to one."""
-    # In units of 1 / (pixels * patches) of the side all borders are integers: exact.
-    low = np.arange(patches)[:, None] * pixels
-    start = np.arange(pixels)[None] * patches
-    overlap = np.minimum(low + pixels, start + patches) - np.maximum(low, start)
-    return np.maximum(overlap, 0) / pixels
-
-
-def _samples(pixels: int, patches: int, centre: bool) -> np.ndarray:
-    """(patches, s) indices of the pixels under s evenly spaced points of each patch."""
-    s = 1 if centre else -(-pixels // patches)
-    points = 2 * np.arange(patches * s) + 1
-    return (points * pixels // (2 * patches * s)).reshape(patches, s)
+    return reduce(cells.reshape(h, w, a * b), axis=2).astype(np.float32)
 
 
 def normalise_depth(depth: np.ndarray, clip: float = 0.0) -> np.ndarray:
