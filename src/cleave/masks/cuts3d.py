@@ -152,7 +152,7 @@ class CutS3D:
         notes["cuts"] += 1
         terminals = _terminals(vector, active, self.seed_radius, self.sink == "least")
         cuts = []
-        if active.sum() <= self.neighbours or terminals.source == terminals.sink:
+        if active.sum() <= self.neighbours:
             notes["skipped"] += 1
             mask = component_of(active, terminals.source)
         else:
@@ -207,7 +207,7 @@ class CutS3D:
     ) -> None:
         s, t = np.searchsorted(graph.nodes, terminals[:2])
         kept = graph.lengths <= self.tau_knn
-        if not component(len(graph.nodes), graph.edges[kept], int(s))[t]:
+        if s == t or not component(len(graph.nodes), graph.edges[kept], int(s))[t]:
             return
         notes["connected"] += 1
         side = self._source_side(graph, self.tau_knn, terminals)
@@ -232,7 +232,7 @@ def _terminals(vector: Array, active: Array, radius: int, with_sink: bool) -> Te
     """s = argmax |x| and t = argmin |x| over the active patches, with those within `radius`.
 
     The radius shrinks until the two regions are disjoint. Values that differ by round-off are
-    ties and go to the first patch.
+    ties and go to the first patch; where all tie, s is t and there is no sink.
     """
     nodes = np.flatnonzero(active)
     salience = np.abs(vector[nodes])
@@ -245,7 +245,7 @@ def _terminals(vector: Array, active: Array, radius: int, with_sink: bool) -> Te
         offset = places - np.divmod(centre, active.shape[1])
         return nodes[(offset**2).sum(1) <= r * r]
 
-    if not with_sink:
+    if not with_sink or s == t:
         return Terminals(s, t, ball(s, 0), nodes[:0])
     while radius and np.intersect1d(ball(s, radius), ball(t, radius)).size:
         radius -= 1

@@ -1,0 +1,112 @@
+"""masks.cleave3d against its definition, written step by step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from mask_twins import bipartition_naive, flood, patches_of, random_scene, scene_of
+
+from cleave.masks.cleave3d import Cleave3D, _core
+from cleave.masks.maskcut import MaskCut
+from cleave.types import DepthMap, Scene
+
+EIGHT = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if (r, c) != (0, 0)]
+
+
+def parts_naive(active, z, tau):
+    """Patch to part: a flood over 8 neighbours with |dz| <= tau."""
+    inside = {tuple(p) for p in np.argwhere(active)}
+    labels, count = {}, 0
+    for p in sorted(inside):
+        if p not in labels:
+            found = flood(p, lambda a, b: b in inside and abs(z[a] - z[b]) <= tau, EIGHT)
+            labels |= dict.fromkeys(found, count)
+            count += 1
+    return labels
+
+
+def two_blocks(gap, h=12, w=20):
+    """Two blocks of one class that touch in 2D, `gap` of the depth range apart."""
+    classes, z = np.zeros((h, w), int), np.full((h, w), 1.0)
+    classes[3:9, 4:16] = 1
+    z[3:9, 4:10], z[3:9, 10:16] = 0.0, gap
+    features = np.eye(2)[classes] + np.random.default_rng(0).normal(0, 0.05, (h, w, 2))
+    return scene_of(features, z), classes
+
+
+def test_one_cut_gives_every_depth_component():
+    scene, classes = two_blocks(0.5)
+    found = Cleave3D(refine="none", max_cuts=1)(scene)
+    masks = patches_of(found, scene.graph.grid)
+    assert len(masks) == 2
+    np.testing.assert_array_equal(masks.any(0), classes == 1)
+    assert found.notes["bipartitions"] == 1
+    assert found.scores.tolist() == [1.0, 1.0]
+    assert (found.trust[masks] == 1).all()
+
+
+def test_a_step_near_the_threshold_is_less_stable_than_a_large_one():
+    near, _ = two_blocks(0.05)  # apart at .035 but not at .07
+    far, _ = two_blocks(0.5)
+    method = Cleave3D(refine="none", max_cuts=1)
+    assert method(near).scores.max() < 0.95
+    assert method(far).scores.min() == 1.0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_components_equal_a_flood_where_no_fragment_is_merged(seed):
+    scene = random_scene(seed)
+    method = Cleave3D(refine="none", max_cuts=1, fragment=1, small=0.0, pooling="area", score="one")
+    found = method(scene)
+    h, w = scene.graph.grid
+    patch = scene.depth.values.shape[0] // h
+    z = scene.depth.values.astype(float).reshape(h, patch, w, patch).mean((1, 3))
+    z = (z - z.min()) / (z.max() - z.min())
+    active = bipartition_naive(scene, np.zeros((h, w), bool))[1].reshape(h, w)
+    labels = parts_naive(active, z, method.tau_depth)
+    expected = {}
+    for place, label in labels.items():
+        expected.setdefault(label, set()).add(place)
+    masks = patches_of(found, scene.graph.grid)
+    got = {frozenset(map(tuple, np.argwhere(mask).tolist())) for mask in masks}
+    assert got == {frozenset(part) for part in expected.values()}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_flat_depth_makes_it_maskcut_with_all_components(seed):
+    scene = random_scene(seed, 16, 18)
+    flat = Scene(scene.image, graph=scene.graph, depth=DepthMap(np.ones((4, 4), np.float32)))
+    ours = Cleave3D(refine="none", connectivity=4, fragment=1)(flat)
+    theirs = MaskCut(refine="none", all_components=True)(flat)
+    as_sets = [sorted(np.packbits(m).tobytes() for m in found.masks) for found in (ours, theirs)]
+    assert as_sets[0] == as_sets[1]
+
+
+def test_trust_is_the_share_of_thresholds_that_keep_a_patch_with_the_core():
+    scene = random_scene(1, 16, 18)
+    found = Cleave3D(refine="none")(scene)
+    masks = patches_of(found, scene.graph.grid)
+    assert len(found)
+    assert not found.trust[~masks].any()
+    steps = found.trust.astype(float) * 6
+    np.testing.assert_allclose(steps, np.rint(steps), atol=0.01)
+
+
+@pytest.mark.parametrize("score", ["stability", "one", "area"])
+def test_scores(score):
+    scene, _ = two_blocks(0.05)
+    found = Cleave3D(refine="none", max_cuts=1, score=score)(scene)
+    if score == "area":
+        np.testing.assert_allclose(found.scores, [m.mean() for m in found.masks])
+    elif score == "one":
+        assert found.scores.tolist() == [1.0, 1.0]
+    else:
+        assert (found.scores < 1).any()
+
+
+def test_the_core_is_farthest_from_the_outside():
+    mask = np.zeros((7, 9), bool)
+    mask[1:6, 1:6] = True
+    mask[3, 6:9] = True
+    assert _core(mask) == (3, 3)
+    assert _core(np.ones((1, 1), bool)) == (0, 0)
