@@ -21,6 +21,8 @@ REPORT = f"{ROOT}/report/index.html"
 # Names that a data set cannot have, because these folders lie beside those of the data sets.
 RESERVED = frozenset({"benchmarks", "logs", "recipes", "report", "tables", "bench"})
 
+SHARDS_SHOWN = 4  # the report takes its pictures and histograms from a data set's first shards
+
 
 def log(pattern: str) -> str:
     """The log of the job that writes `pattern`: the same path under results/logs/."""

@@ -23,6 +23,7 @@ def one_of(kind):
 
 
 BASELINES = "|".join(cleave_config.BASELINES)
+CACHES = {"features": paths.FEATURES, "depth": paths.DEPTH, "graphs": paths.GRAPHS}
 
 
 wildcard_constraints:
@@ -127,17 +128,22 @@ def table_rows(wildcards):
 
 
 def everything():
-    """What `snakemake` makes when no target is named."""
+    """What `snakemake` makes when no target is named; the caches in between come and go freely."""
     recipes, benchmarks = SECTIONS["recipes"], SECTIONS["benchmarks"]
-    tables = expand([paths.TABLE, paths.TABLE_TEXT], benchmark=benchmarks)
-    page = [paths.REPORT] if SECTIONS.targets else []
-    return expand(paths.RECIPE, recipe=recipes) + tables + page
+    files = expand(paths.RECIPE, recipe=recipes)
+    files += expand([paths.TABLE, paths.TABLE_TEXT], benchmark=benchmarks)
+    for dataset, masks in SECTIONS.targets:
+        files += all_shards(dataset, paths.MASKS, masks=masks)
+    return files + ([paths.REPORT] if SECTIONS.targets else [])
 
 
 def shown():
-    """An input: all that the report may look at."""
-    files = everything()[:-1]
+    """An input: all that the report looks at."""
+    files = set(everything()) - {paths.REPORT}
     for dataset, masks in SECTIONS.targets:
-        files += all_shards(dataset, paths.MASKS, masks=masks)
-        files += all_shards(dataset, paths.IMAGES)
-    return sorted(set(files))
+        files.update(all_shards(dataset, paths.IMAGES))
+        caches = SECTIONS.provenance(masks)
+        for key in caches.keys() & CACHES.keys():
+            of_section = all_shards(dataset, CACHES[key], **{key: caches[key]})
+            files.update(of_section[: paths.SHARDS_SHOWN])
+    return sorted(files)
