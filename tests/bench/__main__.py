@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.bench import harness
 
-BENCHMARKS = ("ncut", "vit")
+BENCHMARKS = ("ncut", "cuts", "vit", "stages")
 
 
 def main() -> None:
