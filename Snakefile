@@ -16,6 +16,7 @@ rule all:
 
 
 include: "workflow/rules/images.smk"
+include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/depth.smk"
 include: "workflow/rules/graphs.smk"

@@ -17,7 +17,10 @@ from cleave.stages.versions import VERSIONS
 from cleave.types import CleaveError
 
 # Every kind of file that a stage may be given.
-INPUTS = ("images", "features", "depth", "graphs", "masks", "predictions", "scores", "tables")
+INPUTS = (
+    *("images", "weights", "features", "depth", "graphs", "masks"),
+    *("predictions", "scores", "tables"),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

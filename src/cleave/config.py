@@ -16,22 +16,34 @@ from cleave.paths import RESERVED
 from cleave.registry import PLUGINS, make
 from cleave.spec import ConfigError, canonical, nearest, to_mapping
 
-SECTIONS = ("datasets", "features", "depth", "graphs", "masks", "recipes", "benchmarks")
+SECTIONS = ("datasets", "pretrain", "features", "depth", "graphs", "masks", "recipes", "benchmarks")
 
 # reference key -> the section it points into
 REFERENCES = {
     "dataset": "datasets",
+    "pretrain": "pretrain",
     "features": "features",
     "depth": "depth",
     "graphs": "graphs",
     "masks": "masks",
 }
 
+# The references that a section must have; and those it may have, as its plugin needs them.
+REQUIRED = {
+    "pretrain": {"dataset"},
+    "recipes": {"dataset", "masks"},
+    "benchmarks": {"dataset", "masks"},
+}
+OPTIONAL = {"features": {"pretrain"}, "graphs": set(REFERENCES), "masks": set(REFERENCES)}
+
+# A section is named after its kind unless it says otherwise, or stands here.
+DEFAULT_KINDS = {"pretrain": "rotary", "benchmarks": "coco"}
+
 # Rows that a benchmark's table may hold beside the mask sections: they know the truth, or nothing.
 BASELINES = ("centre_box", "ideal_features", "patch_truth", "whole_image")
 
 # What a plugin may say it `needs`, and the reference key that provides it.
-NEEDS = {"features": "features", "depth": "depth", "graph": "graphs"}
+NEEDS = {"features": "features", "depth": "depth", "graph": "graphs", "weights": "pretrain"}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -108,8 +120,9 @@ class Config:
             if text := getattr(current.plugin, "saw_labels", ""):
                 labelled.append(f"{current.name}: {text}")
             for key, (name,) in sorted(current.references.items()):
-                row[key] = name
-                pending.append(self[REFERENCES[key]][name])
+                if key != "dataset":  # what the weights were trained on, not what is cut
+                    row[key] = name
+                    pending.append(self[REFERENCES[key]][name])
         return row | {"saw_labels": sorted(set(labelled))}
 
     def table(self, benchmark: str) -> str:
@@ -173,13 +186,12 @@ def _section(kind: str, name: str, entry: Any, raw: Mapping[str, Any]) -> Sectio
     if entry is not None and not isinstance(entry, Mapping):
         raise ConfigError(f"{where}: expected keys and values, got {entry!r}")
     entry = dict(entry or {})
-    own = {"recipes": {"dataset", "masks"}, "benchmarks": {"dataset", "masks"}}
-    possible = own.get(kind, set(REFERENCES) if kind in ("graphs", "masks") else set())
+    required = REQUIRED.get(kind, set())
     references = {
         key: _names(f"{where}.{key}", entry.pop(key), REFERENCES[key], raw)
-        for key in sorted(possible & entry.keys())
+        for key in sorted((required | OPTIONAL.get(kind, set())) & entry.keys())
     }
-    for key in sorted(own.get(kind, set()) - references.keys()):
+    for key in sorted(required - references.keys()):
         raise ConfigError(f"{where}: needs the key {key!r}, a name of {REFERENCES[key]}")
     if kind == "recipes":
         if entry:
@@ -187,14 +199,13 @@ def _section(kind: str, name: str, entry: Any, raw: Mapping[str, Any]) -> Sectio
         for key in ("dataset", "masks"):
             _single(where, key, references[key])
         return Section(kind, name, None, references)
-    # A section is named after its kind unless it says otherwise; a benchmark is COCO's.
-    entry.setdefault("kind", "coco" if kind == "benchmarks" else name)
+    entry.setdefault("kind", DEFAULT_KINDS.get(kind, name))
     plugin = make(kind, entry, where)
     if kind == "masks" and name in BASELINES:
         raise ConfigError(f"{where}: this name is taken; not valid: {', '.join(BASELINES)}")
-    if kind == "benchmarks":
+    if "dataset" in required:
         _single(where, "dataset", references["dataset"])
-    elif kind in ("graphs", "masks"):
+    elif kind in OPTIONAL:
         _check_needs(where, plugin, references)
     return Section(kind, name, plugin, references)
 
@@ -216,16 +227,19 @@ def _single(where: str, key: str, names: tuple[str, ...]) -> None:
 
 
 def needs_of(plugin: Any) -> frozenset[str]:
-    """What a graph maker or a mask method looks at, among the keys of `NEEDS`."""
+    """What a backbone, graph maker or mask method is given, among the keys of `NEEDS`."""
     if hasattr(plugin, "needs"):
         return frozenset(plugin.needs)
+    if not hasattr(plugin, "needs_depth"):
+        return frozenset()
     return frozenset({"features", "depth"} if plugin.needs_depth else {"features"})
 
 
 def _check_needs(where: str, plugin: Any, references: Mapping[str, tuple[str, ...]]) -> None:
     needed = {NEEDS[need] for need in needs_of(plugin)}
     for key in sorted(needed - references.keys()):
-        raise ConfigError(f"{where}: needs the key {key!r}, a name of {REFERENCES[key]}")
+        instead = "; or 'weights', a file" if key == "pretrain" else ""
+        raise ConfigError(f"{where}: needs the key {key!r}, a name of {REFERENCES[key]}{instead}")
     for key in sorted(references.keys() - needed):
         raise ConfigError(f"{where}: {type(plugin).__name__} with these fields uses no {key!r}")
     for key, names in references.items():

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 ROOT = "results"
 IMAGES = f"{ROOT}/{{dataset}}/images/{{shard}}.json"
+WEIGHTS = f"{ROOT}/pretrain/{{pretrain}}/weights.safetensors"
+METRICS = f"{ROOT}/pretrain/{{pretrain}}/metrics.jsonl"
 FEATURES = f"{ROOT}/{{dataset}}/features/{{features}}/{{shard}}.h5"
 DEPTH = f"{ROOT}/{{dataset}}/depth/{{depth}}/{{shard}}.h5"
 GRAPHS = f"{ROOT}/{{dataset}}/graphs/{{graphs}}/{{shard}}.h5"
@@ -19,7 +21,7 @@ TABLE_TEXT = f"{ROOT}/tables/{{benchmark}}.md"
 REPORT = f"{ROOT}/report/index.html"
 
 # Names that a data set cannot have, because these folders lie beside those of the data sets.
-RESERVED = frozenset({"benchmarks", "logs", "recipes", "report", "tables", "bench"})
+RESERVED = frozenset({"benchmarks", "logs", "pretrain", "recipes", "report", "tables", "bench"})
 
 SHARDS_SHOWN = 4  # the report takes its pictures and histograms from a data set's first shards
 

@@ -14,9 +14,13 @@ PLUGINS: dict[str, dict[str, str]] = {
         "folder": "cleave.datasets.folder:Folder",
         "scenes": "cleave.datasets.scenes:Scenes",
     },
+    "pretrain": {
+        "rotary": "cleave.pretrain.config:Pretrain",
+    },
     "features": {
         "colour": "cleave.backbones.colour:Colour",
         "oracle": "cleave.backbones.oracle:Oracle",
+        "rotary": "cleave.backbones.rotary:Rotary",
         "vit": "cleave.backbones.vit:Vit",
     },
     "depth": {

@@ -19,6 +19,20 @@ QUICK = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def rotary_weights(tmp_path_factory):
+    """A file of random weights for the plugin that ships none."""
+    torch = pytest.importorskip("torch")
+    from cleave.pretrain.config import Architecture
+    from cleave.pretrain.model import RotaryVit
+    from cleave.pretrain.weights import save
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("rotary") / "weights.safetensors"
+    save(RotaryVit(Architecture(dim=24, depth=2, heads=2)), path)
+    QUICK["rotary"] = {"weights": str(path), "size": 64}
+
+
 def quick(kind, **fields):
     return make("features", {"kind": kind, **QUICK.get(kind, {}), **fields})
 

@@ -29,6 +29,7 @@ CACHES = {"features": paths.FEATURES, "depth": paths.DEPTH, "graphs": paths.GRAP
 wildcard_constraints:
     dataset=one_of("datasets"),
     shard=r"[0-9]+-of-[0-9]+",
+    pretrain=one_of("pretrain"),
     features=one_of("features"),
     depth=one_of("depth"),
     graphs=one_of("graphs"),
@@ -94,6 +95,16 @@ def all_shards(dataset, pattern, **wildcards):
     """Every shard of a data set."""
     total = SECTIONS["datasets"][dataset].plugin.shards
     return expand(pattern, dataset=dataset, shard=shards.names(total), **wildcards)
+
+
+def of_pretrain(pattern):
+    """An input: every shard that a pre-training learns from."""
+
+    def files(wildcards):
+        section = SECTIONS["pretrain"][wildcards.pretrain]
+        return all_shards(section.reference("dataset"), pattern)
+
+    return files
 
 
 def of_recipe(pattern):

@@ -2,6 +2,7 @@ rule features:
     input:
         weights_of_features,
         images=paths.IMAGES,
+        weights=reference("features", "pretrain", paths.WEIGHTS),
     output:
         paths.FEATURES,
     log:
@@ -15,4 +16,4 @@ rule features:
         version=VERSIONS["features"],
     shell:
         "cleave features --spec {params.spec:q} --version {params.version}"
-        " --images {input.images:q} --output {output:q} > {log:q} 2>&1"
+        " --images {input.images:q} --weights {input.weights:q} --output {output:q} > {log:q} 2>&1"

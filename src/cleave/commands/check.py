@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     for dataset, masks in checked.targets:
         row = checked.provenance(masks)
         path = " <- ".join(
-            f"{key} {row[key]}" for key in ("graphs", "features", "depth") if key in row
+            f"{key} {row[key]}" for key in ("graphs", "features", "pretrain", "depth") if key in row
         )
         print(f"{dataset}: {masks} ({row['kind']}) <- {path}")
     if not checked.targets:

@@ -24,8 +24,11 @@ def run(options: argparse.Namespace) -> None:
 def _fields(plugin: type) -> str:
     parts = []
     for field in dataclasses.fields(plugin):
-        required = field.default is dataclasses.MISSING
-        parts.append(field.name if required else f"{field.name}={_plain(field.default)}")
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        required = default is dataclasses.MISSING
+        parts.append(field.name if required else f"{field.name}={_plain(default)}")
     return ", ".join(parts) or "no fields"
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cleave import config
+from cleave import config, paths
 from cleave.commands.check import read_yaml
 from cleave.spec import ConfigError, canonical, nearest
 from cleave.types import Image, MaskSet, Scene
@@ -45,6 +45,7 @@ def chosen_sections(options: argparse.Namespace) -> config.Config:
     """
     raw = read_yaml(options.config or Path(__file__).with_name("segment.yaml"))
     raw = {k: v for k, v in raw.items() if k in ("features", "depth", "graphs", "masks")}
+    _use_trained(raw.get("features"))
     methods = raw.get("masks") or {}
     if options.method not in methods:
         raise ConfigError(f"--method: no {options.method!r}; {nearest(options.method, methods)}")
@@ -68,6 +69,13 @@ def chosen_sections(options: argparse.Namespace) -> config.Config:
             )
     raw["masks"] = {options.method: method}
     return config.load(raw)
+
+
+def _use_trained(features: Any) -> None:
+    """Puts the file that a pre-training wrote in place of each reference to it."""
+    for section in features.values() if isinstance(features, dict) else ():
+        if isinstance(section, dict) and "pretrain" in section:
+            section["weights"] = paths.WEIGHTS.format(pretrain=section.pop("pretrain"))
 
 
 def _with_depth(sections: dict[str, Any], wanted: str) -> tuple[dict[str, Any], str]:

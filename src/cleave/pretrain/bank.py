@@ -2,62 +2,57 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from cleave.io.images import Skipped, load_pixels, printable, refuse_many_broken, resize
-from cleave.types import DataError, Size
+from cleave.io.images import resize
+from cleave.types import DataError, Image, Size
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Bank:
-    """P photos as (P, 3, S, S) uint8, and the files that could not be read."""
+    """P photos as (P, 3, S, S) uint8."""
 
     pixels: Tensor
-    broken: tuple[Skipped, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def to(self, device: torch.device) -> Bank:
-        return Bank(self.pixels.to(device), self.broken)
+        return Bank(self.pixels.to(device))
 
 
-def decode(paths: Sequence[Path], side: int, max_broken: float = 0.01) -> Bank:
+def decode(read: Callable[[T], Image], items: Sequence[T], side: int) -> Bank:
     """Decodes photos and squeezes each into a square of `side` pixels.
 
     8,208 photos at 224 px take 1.2 GB. The aspect is given up, as MaskCut gives it up at test time;
     crops of random aspect undo a part of it.
 
     Args:
-        paths: in the order wanted; the order is part of what a seed means.
-        max_broken: share of files that may be unreadable.
+        read: gives the photo of an item; called by several threads at once.
+        items: in the order wanted; the order is part of what a seed means.
 
     Raises:
-        DataError: no photo, or too many broken ones.
+        DataError: no photo at all, or whatever `read` raises of one.
     """
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # Pillow releases the lock
-        results = list(pool.map(lambda path: _decode(Path(path), side), paths))
-    broken = tuple(item for item in results if isinstance(item, Skipped))
-    refuse_many_broken(broken, len(paths), max_broken, "pre-training photos")
-    photos = [item for item in results if not isinstance(item, Skipped)]
-    if not photos:
-        raise DataError(f"no readable photo among {len(paths)} files: nothing to learn from")
-    return Bank(torch.stack(photos), broken)
+    if not items:
+        raise DataError("no photo to pre-train on: the data set is empty")
+    pixels = torch.empty(len(items), 3, side, side, dtype=torch.uint8)
 
+    def fill(index: int) -> None:
+        photo = resize(read(items[index]).pixels, Size(side, side))
+        pixels[index] = torch.from_numpy(photo).permute(2, 0, 1)
 
-def _decode(path: Path, side: int) -> Tensor | Skipped:
-    try:
-        pixels = resize(load_pixels(path), Size(side, side))
-    except DataError as error:
-        return Skipped(printable(path), str(error))
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    with ThreadPoolExecutor() as pool:  # Pillow releases the lock
+        list(pool.map(fill, range(len(items))))
+    return Bank(pixels)
 
 
 class Sampler:

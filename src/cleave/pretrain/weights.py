@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter
@@ -18,8 +19,11 @@ from cleave.types import DataError
 FORMAT = "cleave.rotary_vit/1"
 
 
-def save(model: RotaryVit, path: Path) -> str:
+def save(model: RotaryVit, path: Path, **attributes: Any) -> str:
     """Writes the encoder as float16 and returns the file's sha256; equal weights, equal bytes.
+
+    Args:
+        attributes: what the header shall say of its making, beside the architecture.
 
     Raises:
         DataError: a weight that float16 cannot hold.
@@ -34,6 +38,7 @@ def save(model: RotaryVit, path: Path) -> str:
         tensors[name] = half
     adapter = TypeAdapter(Architecture)
     header = {"format": FORMAT, "architecture": adapter.dump_python(model.architecture)}
+    header |= attributes
     with replacing(Path(path)) as temporary:
         # one key: safetensors keeps its metadata in a hash map, of no fixed order
         save_file(tensors, temporary, metadata={"cleave": canonical(header)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import islice
 
 from cleave.io.artifacts import pack_features
@@ -11,9 +12,15 @@ from cleave.stages.job import Job, open_images, progress
 
 
 def run(job: Job) -> None:
-    """Feeds the images to the backbone in batches and stores what comes out, as float16."""
+    """Feeds the images to the backbone in batches and stores what comes out, as float16.
+
+    Weights that the workflow trained come as a file beside the spec, so that the spec names no path
+    under results/.
+    """
     dataset, shard = open_images(job)
     backbone = make("features", job.spec)
+    if weights := job.optional("weights"):
+        backbone = dataclasses.replace(backbone, weights=str(weights))
     records = progress(job, shard)
     with write_shard(job.output, **job.attributes) as writer:
         while batch := list(islice(records, backbone.batch)):

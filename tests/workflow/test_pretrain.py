@@ -1,0 +1,63 @@
+"""Pre-training in the DAG: what it makes is an input of the features that name it, of no others."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from conftest import REPOSITORY, Project
+
+pytestmark = pytest.mark.workflow
+
+WEIGHTS = "pretrain/tiny/weights.safetensors"
+RESULTS = {"recipes/rotary/annotations.json", "report/index.html"}
+FOLLOWS = RESULTS | {
+    f"crowded/{path}"
+    for path in (
+        "features/rotary/0001-of-0001.h5",
+        "graphs/rotary/0001-of-0001.h5",
+        "masks/rotary/0001-of-0001.json",
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> Project:
+    made = Project(tmp_path_factory.mktemp("pretrained"))
+    shutil.copy(REPOSITORY / "tests/configs/pretrain.yaml", made.config_file)
+    made.snakemake()
+    return made
+
+
+@pytest.fixture
+def project(pretrained, tmp_path) -> Project:
+    shutil.copytree(pretrained.folder, tmp_path / "copy", copy_function=shutil.copy2)
+    return Project(tmp_path / "copy")
+
+
+def test_folder_holds_the_weights_and_their_metrics_alone(pretrained):
+    found = (pretrained.folder / "results/pretrain/tiny").iterdir()
+    assert {path.name for path in found} == {"weights.safetensors", "metrics.jsonl"}
+    assert pretrained.planned() == set()
+
+
+def test_changed_pretraining_reruns_what_follows_alone(project):
+    config = project.config
+    config["pretrain"]["tiny"]["distil"]["momentum"] = 0.9
+    project.write(config)
+    assert project.planned() == {WEIGHTS} | FOLLOWS
+
+
+def test_changed_use_trains_nothing(project):
+    config = project.config
+    config["features"]["rotary"]["facet"] = "query"
+    config["graphs"]["rotary"]["facet"] = "query"
+    project.write(config)
+    assert project.planned() == FOLLOWS
+
+
+def test_changed_other_features_train_nothing(project):
+    config = project.config
+    config["features"]["colour"]["position_weight"] = 0.5
+    project.write(config)
+    assert project.planned() == {path.replace("rotary", "colour") for path in FOLLOWS}

@@ -1,0 +1,18 @@
+rule pretrain:
+    input:
+        images=of_pretrain(paths.IMAGES),
+    output:
+        paths.WEIGHTS,
+        paths.METRICS,
+    log:
+        paths.log(paths.WEIGHTS),
+    conda:
+        "../../envs/cleave.yaml"
+    resources:
+        gpu=1,
+    params:
+        spec=spec("pretrain", "pretrain"),
+        version=VERSIONS["pretrain"],
+    shell:
+        "cleave pretrain --spec {params.spec:q} --version {params.version}"
+        " --images {input.images[0]:q} --output {output[0]:q} > {log:q} 2>&1"
