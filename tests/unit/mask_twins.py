@@ -35,7 +35,7 @@ def scene_of(features, z, threshold=0.3):
 
 
 def bipartition_naive(scene, painted):
-    """cutler.md section 1, steps 3 to 6 and 9: x and B on the grid, or None."""
+    """MaskCut (maskcut.py:40-124): x and B on the grid, or None."""
     h, w = scene.graph.grid
     edges = bits.unpack(scene.graph.edges, h * w).copy()
     for node in np.flatnonzero(painted):

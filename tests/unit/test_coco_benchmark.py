@@ -1,4 +1,4 @@
-"""CocoBenchmark against pycocotools, and the self-tests of specs/evaluation.md, section 7."""
+"""CocoBenchmark against pycocotools and self-tests of the protocol."""
 
 import contextlib
 import io

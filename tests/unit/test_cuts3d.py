@@ -63,7 +63,7 @@ def extremes_naive(x, inside):
 
 
 def local_cut_naive(x, active, cloud, tau, method):
-    """cuts3d.md section 2: points, k-NN union, threshold, terminals, min-cut, 2D component."""
+    """LocalCut: points, k-NN union, threshold, terminals, min-cut, 2D component."""
     inside = [tuple(p) for p in np.argwhere(active)]
     s, t = extremes_naive(x, inside)
     position = {p: np.array(cloud[p]) for p in inside}
@@ -268,7 +268,7 @@ def test_terminals_are_the_extremes_of_salience_inside_and_their_regions_disjoin
 
 
 def toy_discs(gap, seed):
-    """cuts3d.md section 2: two discs that touch on a 60 x 60 grid, s and t in their middles."""
+    """Two discs that touch on a 60 x 60 grid, s and t in their middles."""
     rows, columns = np.indices((60, 60))
     first = (rows - 30) ** 2 + (columns - 20) ** 2 <= 14**2
     second = ((rows - 30) ** 2 + (columns - 41) ** 2 <= 14**2) & ~first

@@ -26,7 +26,7 @@ def iou_naive(a, b):
 
 
 def maskcut_naive(scene, count, small, overlap, compare_all):
-    """cutler.md section 1, steps 6 to 10, without stopping early: the masks that are not empty."""
+    """The loop of maskcut.py:111-149 without stopping early: the masks that are not empty."""
     painted, earlier, masks = np.zeros(scene.graph.grid, bool), [], []
     for i in range(count):
         x, b = bipartition_naive(scene, painted)

@@ -45,7 +45,7 @@ def test_masks_that_share_a_lattice_are_those_of_a_lattice_each(crf):
 
 
 def dense_crf_naive(crf, pixels, mask):
-    """cutler.md section 2, one step after the other, with a lattice of its own."""
+    """CutLER (maskcut.py:374-405), one step after the other, with a lattice of its own."""
     logits = np.stack([1.0 - mask, mask])
     probability = np.exp(logits) / np.exp(logits).sum(0)
     assert np.unique(probability.round(2)).tolist() == [0.27, 0.73]

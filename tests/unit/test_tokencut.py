@@ -10,7 +10,7 @@ from cleave.ops import bits
 
 
 def tokencut_naive(scene):
-    """baselines.md section 3, steps 3 to 5, with the sign that LAPACK happens to give."""
+    """TokenCut (object_discovery.py:40-90) with the sign that LAPACK happens to give."""
     n = scene.graph.edges.shape[0]
     weights = np.where(bits.unpack(scene.graph.edges, n), 1.0, scene.graph.floor)
     degree = np.diag(weights.sum(1))

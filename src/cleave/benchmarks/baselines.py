@@ -1,7 +1,7 @@
 """Rows that tell what a number is worth: guesses that look at nothing, and ceilings that know all.
 
-At the level of hand-made features a centred box scores like a method (features_study.md, section
-3), and the best that a method can reach with ideal features is far from 100. So both are printed.
+At the level of hand-made features a centred box scores like a method (our study of features),
+and the best that a method can reach with ideal features is far from 100. So both are printed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DESCRIPTIONS: dict[str, tuple[Literal["trivial", "ceiling"], str]] = {
     "ideal_features": ("ceiling", "MaskCut on features that name the instance of each patch"),
 }
 GRID = Size(60, 60)  # patches of 8 px at 480 px, as MaskCut has them
-# The graph and the method behind `ideal_features`: the last row of features_study.md, section 3.
+# The graph and the method behind `ideal_features`: as in our study of features.
 GRAPH = {"kind": "cosine", "rule": "fixed", "threshold": 0.2, "centre": True}
 MASKS = {"kind": "maskcut", "refine": "none"}
 

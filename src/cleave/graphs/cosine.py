@@ -24,7 +24,7 @@ class Cosine:
     With `importance` the cosines are first raised by Spatial Importance (CutS3D, arXiv
     2411.16319), so the threshold is met by raw cosines of threshold^(1/e) only, e = 1 - d at most
     1 - beta: .15 acts like .032 in flat areas at beta .45, and the study found that this hurts
-    (cuts3d_study.md section 6). Hence off by default; sharpening edges already binarised would
+    (our study). Hence off by default; sharpening edges already binarised would
     change nothing.
 
     Patches without a feature (zero, as after centring a constant image) are joined to none.
@@ -37,10 +37,10 @@ class Cosine:
     centre: bool = False  # subtract the image's mean feature; for other features than DINO's
     floor: Annotated[float, Gt(0), Lt(1)] = 1e-5  # weight of a missing edge, maskcut.py:40-49
     importance: bool = False  # Spatial Importance
-    sigma: Annotated[float, Gt(0)] = 3.0  # patches; not published, cuts3d.md section 1
-    beta: Annotated[float, Ge(0), Le(1)] = 0.45  # second-hand, cuts3d.md section 1
+    sigma: Annotated[float, Gt(0)] = 3.0  # patches; not published: our choice
+    beta: Annotated[float, Ge(0), Le(1)] = 0.45  # second-hand: no source of the authors states it
     indexing: Indexing = "symmetric"  # ambiguous in the paper, see ops.importance.sharpen
-    pooling: Pooling = "area"  # of depth to patches; not published, cuts3d.md section 2
+    pooling: Pooling = "area"  # of depth to patches; not published: our choice
     eigenvectors: Annotated[int, Gt(0), Le(16)] = 1  # of the whole graph, kept for the first cut
 
     def __post_init__(self):

@@ -26,7 +26,7 @@ class Cleave3D:
     differ in depth by more than `tau_depth`; fragments join the neighbour nearest in depth; all
     parts that are not `small` are masks; the whole foreground is painted. No terminals, no
     min-cut, and the number of cuts needs no tuning, for a cut serves a class and not an object
-    (cuts3d_study.md section 7, on synthetic scenes).
+    (our study, on synthetic scenes).
 
     The trust of a mask is its stability: the part that its core belongs to is found again at
     `stability_cuts` thresholds around tau_depth, and the mean IoU with the mask is its score. The
@@ -43,17 +43,17 @@ class Cleave3D:
 
     needs: ClassVar[frozenset[str]] = frozenset({"graph", "depth"})
 
-    max_cuts: Annotated[int, Gt(0)] = 3  # 2, 3 and 6 gave the same masks (study, 7)
+    max_cuts: Annotated[int, Gt(0)] = 3  # 2, 3 and 6 gave the same masks (study)
     # Share of the image's range of depth. .02 splits more and shatters objects that occlude
-    # themselves, .05 splits less; the best range was the same on a 30 x 30 grid (study, 7).
+    # themselves, .05 splits less; the best range was the same on a 30 x 30 grid (study).
     tau_depth: Annotated[float, Gt(0)] = 0.035
     clip_percent: Annotated[float, Ge(0), Lt(50)] = 0.0  # of depth; tau_depth was tuned without
-    pooling: Pooling = "min"  # the nearest surface; area averages bridge objects (study, 4, 7)
-    connectivity: Literal[4, 8] = 8  # neighbours of a patch (study, 7)
-    fragment: Annotated[int, Ge(1)] = 5  # patches, below which a part joins a neighbour (study, 7)
+    pooling: Pooling = "min"  # the nearest surface; area averages bridge objects (study)
+    connectivity: Literal[4, 8] = 8  # neighbours of a patch (study)
+    fragment: Annotated[int, Ge(1)] = 5  # patches, below which a part joins a neighbour (study)
     small: Annotated[float, Ge(0), Lt(1)] = 0.01  # share of the grid; CutLER maskcut.py:139
-    stability_cuts: Annotated[int, Gt(0)] = 6  # thresholds (study, 7)
-    stability_range: Annotated[float, Ge(1)] = 2.0  # from tau / this to tau * this (study, 7)
+    stability_cuts: Annotated[int, Gt(0)] = 6  # thresholds (study)
+    stability_range: Annotated[float, Ge(1)] = 2.0  # from tau / this to tau * this (study)
     score: Literal["stability", "one", "area"] = "stability"
     refine: Refinement = "crf"  # as MaskCut, for comparison
     working_size: Annotated[int, Gt(0)] = 480  # px, of the refinement (CutLER maskcut.py:321)

@@ -18,7 +18,7 @@ def eigenvector(graph: PatchGraph, painted: Array | None = None) -> Array | None
 
     A painted node loses its edges but stays, joined to all others by the floor weight, as in
     CutLER, where its features are zeroed (maskcut.py:71-79). Removing it instead costs half of
-    the precision (cuts3d_study.md section 5).
+    the precision (our study).
 
     Args:
         painted: (h, w) or (N,) bool, or None for nothing.

@@ -43,8 +43,8 @@ class CutS3D:
     """Up to `max_masks` objects by normalised cuts, each cut out of its class in 3D.
 
     The paper (CutS3D, arXiv 2411.16319, LocalCut) publishes tau_knn and the order of the steps;
-    no code is public. The defaults are what a study on synthetic scenes recommends for what it
-    leaves open (cuts3d_study.md section 8), where a field's comment says so. The literal reading
+    no code is public. The defaults are what our study on synthetic scenes recommends for what it
+    leaves open, where a field's comment says so ("study"). The literal reading
     is the same class with: coordinate_scale 1, clip_percent 0, pooling area, capacity distance,
     seed_radius 0, keep_2d_component false, fallback false, score one. It loses to MaskCut there.
 
@@ -61,27 +61,27 @@ class CutS3D:
 
     needs: ClassVar[frozenset[str]] = frozenset({"graph", "depth"})
 
-    max_masks: Annotated[int, Gt(0)] = 3  # N, CutLER; 6 gives more on crowded images (study, 5)
+    max_masks: Annotated[int, Gt(0)] = 3  # N, CutLER; 6 gives more on crowded images (study)
     # tau_knn is published, Table 5a, but not its unit. In patch steps it decides nearly all: 2.0
     # to 2.4 is best on crowded scenes, 3 a good compromise, 6.8 (scale 1) loses to MaskCut.
     tau_knn: Annotated[float, Gt(0)] = 0.115
     coordinate_scale: Annotated[float, Gt(0)] | None = 2.3  # x, y, z in [0, this]; 2.95 steps on 60
     tau_steps: Annotated[float, Gt(0)] | None = None  # instead: the scale that makes tau this long
-    clip_percent: Annotated[float, Ge(0), Lt(50)] = 1.0  # of depth, at both ends (study, 3)
-    pooling: Pooling = "median"  # depth to patches; "min" for monocular depth (study, 4)
-    neighbours: Annotated[int, Gt(0)] = 10  # k; 6 to 32 give the same (study, 4)
-    capacity: Capacity = "hinge"  # the text says distance; equal once tau is right (study, 4)
-    seed_radius: Annotated[int, Ge(0)] = 1  # patches tied to s and t; 0 cuts off s alone (study, 4)
+    clip_percent: Annotated[float, Ge(0), Lt(50)] = 1.0  # of depth, at both ends (study)
+    pooling: Pooling = "median"  # depth to patches; "min" for monocular depth (study)
+    neighbours: Annotated[int, Gt(0)] = 10  # k; 6 to 32 give the same (study)
+    capacity: Capacity = "hinge"  # the text says distance; equal once tau is right (study)
+    seed_radius: Annotated[int, Ge(0)] = 1  # patches tied to s and t; 0 cuts off s alone (study)
     sink: Literal["least", "none"] = "least"  # t = argmin |x|; none: the 3D component of s
     outside: Literal["drop", "push_back"] = "drop"  # points outside B: paper v1, paper v3
-    keep_2d_component: bool = True  # a large tau joins specks across gaps (study, 4)
-    fallback: bool = True  # keep the 2D component where the cut is `small` (study, 4)
+    keep_2d_component: bool = True  # a large tau joins specks across gaps (study)
+    fallback: bool = True  # keep the 2D component where the cut is `small` (study)
     small: Annotated[float, Ge(0), Lt(1)] = 0.01  # share of the grid; CutLER maskcut.py:139
     stop_iou: Annotated[float, Gt(0)] | None = 0.9  # of B with "the rest"; the bound is a guess
     confidence_cuts: Annotated[int, Gt(0)] = 6  # T; Table 5c's bounds are sixths
-    confidence_range: Annotated[float, Gt(0), Le(1)] = 0.5  # tau_min / tau_knn; flat (study, 6)
+    confidence_range: Annotated[float, Gt(0), Le(1)] = 0.5  # tau_min / tau_knn; flat (study)
     confidence_floor: Annotated[float, Ge(0), Le(1)] = 0.5  # SC_min, Table 5c
-    score: Literal["confidence", "one", "area"] = "confidence"  # mean SC ranks (study, 6)
+    score: Literal["confidence", "one", "area"] = "confidence"  # mean SC ranks (study)
     solver: Solver = "boykov_kolmogorov"  # "dinic" (SciPy) gives the same cuts without GPL code
     refine: Refinement = "crf"  # "like MaskCut" (published)
     working_size: Annotated[int, Gt(0)] = 480  # px, of the refinement (CutLER maskcut.py:321)
@@ -134,7 +134,7 @@ class CutS3D:
         return unproject(normalise_depth(depth, self.clip_percent), scale)
 
     def _stops(self, foreground: Array, painted: Array, notes: Counter) -> bool:
-        """The implicit rule first: zeroed nodes end up as the best bipartition (study, 5)."""
+        """The implicit rule first: zeroed nodes end up as the best bipartition (study)."""
         rest = ~painted
         if not (foreground & rest).any():
             notes["exhausted"] += 1

@@ -48,7 +48,7 @@ class MaskCut:
         for _ in range(self.max_masks):
             cut = bisect(painted)
             # What is painted already leads to no new mask and changes no later cut: CutLER goes
-            # on and finds nothing (cuts3d_study.md section 5).
+            # on and finds nothing (our study).
             if cut is None or painted.reshape(-1)[cut.foreground].all():
                 break
             found = self._candidates(cut, painted)

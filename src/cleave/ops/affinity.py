@@ -7,7 +7,7 @@ import numpy as np
 from cleave.types import Size
 
 MARGIN = 1e-6  # cosines closer than this are equal but for float32 round-off
-NEAR, FAR = 2.0, 10.0  # patches; features_study.md section 4
+NEAR, FAR = 2.0, 10.0  # patches; our study of features
 QUANTILES = np.linspace(0.3, 0.99, 70)  # of the far cosines, the thresholds tried; the same place
 
 
@@ -68,7 +68,7 @@ def near_far_threshold(
 
     argmax over t of P(affinity > t | near) - P(affinity > t | far), as in a Kolmogorov-Smirnov
     test: the equal-prior Bayes threshold between the two, near and far standing in for same and
-    other object (features_study.md section 4). For features of other origin than DINO's keys, for
+    other object (our study of features). For features of other origin than DINO's keys, for
     which the papers' constant is meant.
 
     Near is at most 2 patches apart, far at least 10, by Euclidean distance; on a grid less than 20

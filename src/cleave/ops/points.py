@@ -24,7 +24,7 @@ def pool_depth(depth: np.ndarray, grid: Size, how: Pooling) -> np.ndarray:
     at least as fine as the pixels, so none is missed; "nearest" takes the pixel under the centre.
     Area averaging makes patches that float between two objects and bridge them; "min", the
     nearest surface, does not, and suits monocular depth, whose edges are blurred
-    (cuts3d_study.md section 4).
+    (our study).
 
     Args:
         depth: (H, W) float, finite; may be coarser than the grid.
