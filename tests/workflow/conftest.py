@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = REPOSITORY / "tests" / "configs" / "tiny.yaml"
+RAISED = "from cleave.stages.versions import VERSIONS; VERSIONS[{stage!r}] += 1; "
+START = "import sys; from snakemake.cli import main; sys.exit(main())"
 
 
 class Project:
@@ -21,7 +24,9 @@ class Project:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.folder.mkdir(exist_ok=True)
         self.config_file = folder / "config.yaml"
+        self.results = folder / "results"
 
     @property
     def config(self) -> dict:
@@ -30,33 +35,48 @@ class Project:
     def write(self, config: dict) -> None:
         self.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
 
-    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-        command += ["--workflow-profile", str(REPOSITORY / "workflow/profiles/default")]
-        command += ["--directory", str(self.folder), "--cores", "2", *arguments]
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            env=os.environ | {"PATH": path},
-            cwd=self.folder,
-        )
-        if check and done.returncode:
-            raise AssertionError(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
-        return done
+    def change(self, edit: Callable[[dict], object]) -> None:
+        """Rewrites the config as `edit` leaves it."""
+        config = self.config
+        edit(config)
+        self.write(config)
 
-    def planned(self, *arguments: str) -> set[str]:
-        """The outputs of every job that a run would start, relative to results/."""
-        done = self.snakemake("--dry-run", *arguments)
-        outputs = re.findall(r"^ +output: (.+)$", done.stdout + done.stderr, re.MULTILINE)
+    def start(self, *arguments: str, cores: int = 2, before: str = "", **options):
+        """Snakemake in a process group of its own, as in a terminal; `before` is Python."""
+        command = [sys.executable, "-c", before + START]
+        command += ["--snakefile", str(REPOSITORY / "Snakefile")]
+        command += ["--workflow-profile", str(REPOSITORY / "workflow/profiles/default")]
+        command += ["--directory", str(self.folder), "--cores", str(cores), *arguments]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        given = {"cwd": self.folder, "text": True, "start_new_session": True} | options
+        return subprocess.Popen(command, env=os.environ | {"PATH": path}, **given)
+
+    def snakemake(self, *arguments: str, check: bool = True, **options) -> str:
+        """Runs Snakemake to its end; what it printed. Fails unless it succeeds, as `check` says."""
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        process = self.start(*arguments, **pipes, **options)
+        printed, _ = process.communicate()
+        assert (process.returncode == 0) == check, f"{process.args}\n{printed}"
+        return printed
+
+    def planned(self, *arguments: str, **options) -> set[str]:
+        """The first output of every job that a run would start, relative to results/."""
+        printed = self.snakemake("--dry-run", *arguments, **options)
+        outputs = re.findall(r"^ +output: (.+)$", printed, re.MULTILINE)
         return {line.split(", ")[0].removeprefix("results/") for line in outputs}
 
-    def files(self) -> dict[str, bytes]:
-        """Every artifact but the logs and the report's pictures."""
-        root = self.folder / "results"
-        found = (p for p in root.rglob("*") if p.is_file() and "logs" not in p.parts)
-        return {str(p.relative_to(root)): p.read_bytes() for p in found}
+    def paths(self) -> dict[str, Path]:
+        """Every file under results/ but logs, by its path there."""
+        found = (path for path in self.results.rglob("*") if path.is_file())
+        named = {path.relative_to(self.results).as_posix(): path for path in found}
+        return {name: path for name, path in named.items() if not name.startswith("logs/")}
+
+    def artifacts(self) -> dict[str, bytes]:
+        """The bytes of `paths`; of the report all but its table of timings."""
+        content = {name: path.read_bytes() for name, path in self.paths().items()}
+        if page := content.get("report/index.html"):
+            content["report/index.html"] = re.sub(rb'(?s)<section id="time">.*', b"", page)
+        return content
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +88,12 @@ def finished(tmp_path_factory) -> Project:
     return made
 
 
+def copied(project: Project, folder: Path) -> Project:
+    """A copy of a project, times of the files included."""
+    shutil.copytree(project.folder, folder, copy_function=shutil.copy2)
+    return Project(folder)
+
+
 @pytest.fixture
 def project(finished, tmp_path) -> Project:
-    """A copy of the finished run, times of the files included."""
-    shutil.copytree(finished.folder, tmp_path / "copy", copy_function=shutil.copy2)
-    return Project(tmp_path / "copy")
+    return copied(finished, tmp_path / "copy")

@@ -1,154 +1,145 @@
-"""DESIGN: change one value, and only the stages that read it and what follows run again."""
+"""DESIGN, section 7: change a value, and only what reads it and what follows runs again."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+from conftest import RAISED
 
 pytestmark = pytest.mark.workflow
 
-CROWDED = ("0001-of-0002", "0002-of-0002")
-CONTROL = ("0001-of-0001",)
-
-
-def shards(pattern: str) -> set[str]:
-    """`*` stands for both data sets with all their shards."""
-    crowded = {pattern.replace("*", "crowded", 1).replace("#", shard) for shard in CROWDED}
-    control = {pattern.replace("*", "control", 1).replace("#", shard) for shard in CONTROL}
-    return (crowded | control) if "*" in pattern else {pattern}
-
-
-def scored(*of: str) -> set[str]:
-    files = {f"benchmarks/crowded/{name}/{kind}.json" for name in of for kind in PREDICTED}
-    return files | TABLE
-
-
-PREDICTED = ("predictions", "scores")
+SHARDS = {"crowded": ("0001-of-0002", "0002-of-0002"), "control": ("0001-of-0001",)}
 REPORT = {"report/index.html"}
 TABLE = {"tables/crowded.csv"} | REPORT
 RECIPE = {"recipes/control/annotations.json"} | REPORT
-CROWDED_MASKS = {f"crowded/masks/{{}}/{shard}.json" for shard in CROWDED}
+
+
+def shards(pattern: str, *datasets: str) -> set[str]:
+    """The files of every shard, of all data sets or of those named."""
+    pairs = [(name, shard) for name in datasets or SHARDS for shard in SHARDS[name]]
+    return {pattern.format(dataset=name, shard=shard) for name, shard in pairs}
 
 
 def masks(name: str, *datasets: str) -> set[str]:
-    of = {"crowded": CROWDED, "control": CONTROL}
-    return {f"{d}/masks/{name}/{shard}.json" for d in datasets for shard in of[d]}
+    return shards(f"{{dataset}}/masks/{name}/{{shard}}.json", *datasets)
 
 
-def test_second_run_plans_nothing(project):
+def scored(*rows: str) -> set[str]:
+    """New predictions of these rows, and what follows."""
+    files = ("predictions", "scores")
+    return {f"benchmarks/crowded/{row}/{file}.json" for row in rows for file in files} | TABLE
+
+
+FEATURES = shards("{dataset}/features/colour/{shard}.h5")
+GRAPHS = shards("{dataset}/graphs/colour/{shard}.h5")
+MASKCUT = masks("maskcut", "crowded") | scored("maskcut")
+CLEAVE3D = masks("cleave3d") | scored("cleave3d") | RECIPE
+
+
+def of_control(masks: str) -> set[str]:
+    """All that is made of the data set `control`."""
+    kinds = ("images/{shard}.json", "features/colour/{shard}.h5", "depth/sensor/{shard}.h5")
+    kinds += ("graphs/colour/{shard}.h5", f"masks/{masks}/{{shard}}.json")
+    return {path for kind in kinds for path in shards("{dataset}/" + kind, "control")}
+
+
+def test_nothing_changed_plans_nothing(project):
+    """Not even where the config is touched, commented, reordered and its defaults written out."""
+
+    def same(config):
+        for kind in list(config):
+            config[kind] = dict(reversed(config.pop(kind).items()))
+        config["masks"]["maskcut"] |= {"max_masks": 3, "kind": "maskcut"}
+        config["masks"]["unused"] = {"kind": "tokencut", "graphs": "colour"}
+
     assert project.planned() == set()
-
-
-def test_order_of_keys_comment_and_touch_plan_nothing(project):
-    config = project.config
-    shuffled = {kind: dict(reversed(list(config[kind].items()))) for kind in reversed(config)}
-    project.write(shuffled)
+    project.change(same)
     project.config_file.write_text("# a comment\n" + project.config_file.read_text())
     os.utime(project.config_file)
     assert project.planned() == set()
 
 
-def test_default_written_out_plans_nothing(project):
-    config = project.config
-    config["masks"]["maskcut"]["max_masks"] = 3
-    config["masks"]["maskcut"]["kind"] = "maskcut"
-    project.write(config)
-    assert project.planned() == set()
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("datasets.control.first_seed", 7001, of_control("cleave3d") | RECIPE),
+        ("features.colour.position_weight", 0.5, FEATURES | GRAPHS | MASKCUT | CLEAVE3D),
+        ("depth.sensor.noise", "monocular", shards("{dataset}/depth/sensor/{shard}.h5") | CLEAVE3D),
+        ("graphs.colour.centre", False, GRAPHS | MASKCUT | CLEAVE3D),
+        ("masks.maskcut.max_masks", 2, MASKCUT),
+        ("masks.cleave3d.max_cuts", 2, CLEAVE3D),
+        ("masks.cleave3d.depth", "exact", shards("{dataset}/depth/exact/{shard}.h5") | CLEAVE3D),
+        (
+            "benchmarks.crowded.bootstrap",
+            30,
+            {f"benchmarks/crowded/{r}/scores.json" for r in ("maskcut", "cleave3d", "centre_box")}
+            | TABLE,
+        ),
+        ("benchmarks.crowded.masks", ["cleave3d", "maskcut"], TABLE),
+        (
+            "recipes.other",
+            {"dataset": "crowded", "masks": "maskcut"},
+            {"recipes/other/annotations.json"} | REPORT,
+        ),
+    ],
+)
+def test_changed_value_reruns_what_reads_it_and_what_follows(project, path, value, expected):
+    kind, name, *field = path.split(".")
 
+    def edit(config):
+        (config[kind][name] if field else config[kind])[field[0] if field else name] = value
 
-def test_changed_mask_field_reruns_that_method_alone(project):
-    config = project.config
-    config["masks"]["maskcut"]["max_masks"] = 2
-    project.write(config)
-    assert project.planned() == masks("maskcut", "crowded") | scored("maskcut")
-
-
-def test_changed_method_of_a_recipe_reruns_the_recipe_too(project):
-    config = project.config
-    config["masks"]["cleave3d"]["max_masks"] = 2
-    project.write(config)
-    expected = masks("cleave3d", "crowded", "control") | scored("cleave3d") | RECIPE
+    project.change(edit)
     assert project.planned() == expected
 
 
-def test_changed_depth_reruns_only_what_looks_at_depth(project):
-    config = project.config
-    config["depth"]["sensor"]["noise"] = "monocular"
-    project.write(config)
-    expected = shards("*/depth/sensor/#.h5") | masks("cleave3d", "crowded", "control")
-    assert project.planned() == expected | scored("cleave3d") | RECIPE
+def test_added_method_runs_its_own_jobs(project):
+    def add(config):
+        config["masks"]["tokencut"] = {"graphs": "colour"}
+        config["benchmarks"]["crowded"]["masks"].append("tokencut")
 
-
-def test_another_depth_section_is_another_input(project):
-    config = project.config
-    config["masks"]["cleave3d"]["depth"] = "exact"
-    project.write(config)
-    expected = shards("*/depth/exact/#.h5") | masks("cleave3d", "crowded", "control")
-    assert project.planned() == expected | scored("cleave3d") | RECIPE
-
-
-def test_changed_graph_reruns_no_features(project):
-    config = project.config
-    config["graphs"]["colour"]["centre"] = False
-    project.write(config)
-    expected = shards("*/graphs/colour/#.h5") | masks("cleave3d", "crowded", "control")
-    expected |= masks("maskcut", "crowded") | scored("maskcut", "cleave3d") | RECIPE
-    assert project.planned() == expected
-
-
-def test_changed_features_rerun_no_images_and_no_depth(project):
-    config = project.config
-    config["features"]["colour"]["position_weight"] = 0.5
-    project.write(config)
-    expected = shards("*/features/colour/#.h5") | shards("*/graphs/colour/#.h5")
-    expected |= masks("cleave3d", "crowded", "control") | masks("maskcut", "crowded")
-    assert project.planned() == expected | scored("maskcut", "cleave3d") | RECIPE
-
-
-def test_changed_benchmark_field_reruns_the_scores_alone(project):
-    config = project.config
-    config["benchmarks"]["crowded"]["bootstrap"] = 30
-    project.write(config)
-    rows = ("maskcut", "cleave3d", "centre_box")
-    assert project.planned() == {f"benchmarks/crowded/{r}/scores.json" for r in rows} | TABLE
-
-
-def test_added_section_runs_its_own_jobs(project):
-    config = project.config
-    config["masks"]["tokencut"] = {"graphs": "colour"}
-    config["benchmarks"]["crowded"]["masks"].append("tokencut")
-    project.write(config)
+    project.change(add)
     assert project.planned() == masks("tokencut", "crowded") | scored("tokencut")
 
 
-def test_unused_section_plans_nothing(project):
-    config = project.config
-    config["masks"]["tokencut"] = {"graphs": "colour"}
-    project.write(config)
+def test_raised_version_of_a_stage_reruns_it(project):
+    assert project.planned(before=RAISED.format(stage="graphs")) == GRAPHS | MASKCUT | CLEAVE3D
+
+
+def test_lost_result_is_made_again_with_what_follows(project):
+    (project.results / "control/masks/cleave3d/0001-of-0001.json").unlink()
+    (project.results / "tables/crowded.md").unlink()
+    assert project.planned() == masks("cleave3d", "control") | RECIPE | TABLE
+
+
+def test_lost_caches_are_made_again_only_when_they_are_needed(project):
+    lost = ("features/colour/0001-of-0001.h5", "depth/sensor/0001-of-0001.h5")
+    for name in lost:
+        (project.results / "control" / name).unlink()
     assert project.planned() == set()
-
-
-def test_lost_file_is_made_again_with_what_follows(project):
-    (project.folder / "results/control/masks/cleave3d/0001-of-0001.json").unlink()
-    assert project.planned() == masks("cleave3d", "control") | RECIPE
+    project.change(lambda config: config["masks"]["cleave3d"].update(max_cuts=2))
+    again = {f"control/{name}" for name in (*lost, "graphs/colour/0001-of-0001.h5")}
+    assert project.planned() == CLEAVE3D | again
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"masks": {"maskcut": {"grafs": "colour"}}}, "masks.maskcut"),
+        ({"masks": {"maskcut": {"grafs": "colour"}}}, "masks.maskcut: unknown key 'grafs'"),
         ({"masks": {"maskcut": {"graphs": "color"}}}, "did you mean 'colour'"),
-        ({"datasets": {"crowded": {"count": "four"}}}, "datasets.crowded.count"),
-        ({"depth": {"sensor": {"noise": "sensr"}}}, "depth.sensor.noise"),
+        ({"datasets": {"crowded": {"count": "four"}}}, "datasets.crowded.count: "),
+        ({"depth": {"sensor": {"noise": "sensr"}}}, "depth.sensor.noise: "),
     ],
 )
 def test_wrong_config_stops_before_the_plan(project, change, expected):
-    config = project.config
-    for kind, entries in change.items():
-        for name, entry in entries.items():
-            config[kind][name] |= entry
-    project.write(config)
-    done = project.snakemake("--dry-run", check=False)
-    assert done.returncode
-    assert expected in done.stdout + done.stderr
+    def edit(config):
+        for kind, entries in change.items():
+            for name, entry in entries.items():
+                config[kind][name] |= entry
+
+    project.change(edit)
+    printed = project.snakemake("--dry-run", check=False)
+    assert expected in printed
+    assert "Traceback" not in printed
+    assert "Building DAG" not in printed
