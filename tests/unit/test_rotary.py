@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+
 import numpy as np
 import pytest
+import yaml
 
 torch = pytest.importorskip("torch")
 
 from cleave import config  # noqa: E402
 from cleave.backbones.rotary import Rotary  # noqa: E402
+from cleave.commands.segment import chosen_sections  # noqa: E402
 from cleave.io.images import resize  # noqa: E402
 from cleave.io.weights import sha256  # noqa: E402
 from cleave.pretrain.config import Architecture  # noqa: E402
@@ -83,6 +87,17 @@ def test_a_reference_or_a_file_but_not_both():
         assert sections["features"]["rotary"].reference("pretrain") == entry.get("pretrain")
         assert "mine" not in sections.spec("features", "rotary")
     assert sections["pretrain"]["mine"].reference("dataset") == "photos"
+
+
+def test_segment_takes_the_file_that_the_stage_wrote(tmp_path):
+    """One photo, no workflow: the reference is a file under results/, there or not."""
+    path = tmp_path / "config.yaml"
+    graphs = {"mine": {"kind": "cosine", "features": "rotary"}}
+    raw = {"features": {"rotary": {"pretrain": "mine"}}, "graphs": graphs}
+    path.write_text(yaml.safe_dump(SECTIONS | raw | {"masks": {"tokencut": {"graphs": "mine"}}}))
+    options = Namespace(config=path, method="tokencut", features=None, depth=None)
+    backbone = chosen_sections(options)["features"]["rotary"].plugin
+    assert backbone == Rotary(weights="results/pretrain/mine/weights.safetensors")
 
 
 @pytest.mark.parametrize(
