@@ -8,12 +8,15 @@ import numpy as np
 
 from cleave.types import Array, Size
 
-THUMBNAIL = 200  # pixels, the long side of every picture of a panel
+THUMBNAIL = 320  # pixels, the long side of every picture of a panel
+NOISE = 0.005  # share of the first component below which another one is rounding (float16)
+GREY = 128
+NEGATIVE, POSITIVE = (33, 102, 172), (178, 24, 43)  # the ends of ColorBrewer's RdBu
 
 
-def thumbnail_size(size: Size) -> Size:
-    """The size that has `THUMBNAIL` as its long side; small images are not enlarged beyond it."""
-    scale = THUMBNAIL / max(size)
+def thumbnail_size(size: Size, longest: int = THUMBNAIL) -> Size:
+    """The size of the same shape whose long side is `longest`; no side is less than a pixel."""
+    scale = longest / max(size)
     return Size(max(1, round(size.height * scale)), max(1, round(size.width * scale)))
 
 
@@ -24,23 +27,26 @@ def feature_pca(features: Array) -> Array:
         features: (h, w, C).
 
     Returns:
-        (h, w, 3) uint8; grey where the features do not vary.
+        (h, w, 3) uint8; a component that does not vary is grey.
     """
     h, w, c = features.shape
     flat = features.reshape(-1, c).astype(np.float64)
     flat = flat - flat.mean(0)
-    _, _, basis = np.linalg.svd(flat, full_matrices=False)
-    parts = flat @ basis[: min(3, len(basis))].T
+    _, basis = np.linalg.eigh(flat.T @ flat)
+    parts = flat @ basis[:, ::-1][:, :3]
     # A component's sign is arbitrary: its largest entry is positive, so that runs look alike.
     parts *= np.sign(parts[np.abs(parts).argmax(0), np.arange(parts.shape[1])] + 1e-300)
     parts = np.pad(parts, ((0, 0), (0, 3 - parts.shape[1])))
-    return np.stack([_stretch(p) for p in parts.T], -1).reshape(h, w, 3)
+    first = np.subtract(*np.percentile(parts[:, 0], (99, 1)))
+    floor = max(NOISE * first, 1e-6 * np.abs(features).max())
+    return np.stack([_stretch(p, floor) for p in parts.T], -1).reshape(h, w, 3)
 
 
-def _stretch(values: Array) -> Array:
+def _stretch(values: Array, floor: float = 0.0) -> Array:
+    """1st to 99th percentile to 0..255; all `GREY` where that range is no more than `floor`."""
     low, high = np.percentile(values, (1, 99))
-    if high <= low:
-        return np.full(values.shape, 128, np.uint8)
+    if high - low <= floor:
+        return np.full(values.shape, GREY, np.uint8)
     return np.rint(255 * np.clip((values - low) / (high - low), 0, 1)).astype(np.uint8)
 
 
@@ -53,18 +59,19 @@ def _colours(name: str) -> Array:
 
 def heat(values: Array, colours: str = "viridis") -> Array:
     """(h, w) numbers through a matplotlib colour map, 1st to 99th percentile."""
-    return _colours(colours)[_stretch(values)]
+    return _colours(colours)[_stretch(values.astype(np.float64))]
 
 
 def diverging(values: Array) -> Array:
-    """(h, w) numbers in blue (negative) to red (positive), white at zero."""
-    peak = np.abs(values).max()
-    scaled = values / peak if peak > 0 else values
-    return _colours("RdBu_r")[np.rint(127.5 * (scaled + 1)).astype(np.uint8)]
+    """(h, w) numbers from blue (negative) over white (zero) to red; full colour at the 99 %."""
+    peak = np.percentile(np.abs(values), 99) or np.abs(values).max()
+    share = np.clip(values / peak, -1, 1)[..., None] if peak > 0 else np.zeros((*values.shape, 1))
+    end = np.where(share < 0, NEGATIVE, POSITIVE)
+    return np.rint(255 + np.abs(share) * (end - 255.0)).astype(np.uint8)
 
 
 def resized(picture: Array, size: Size, *, smooth: bool) -> Array:
-    """A picture at thumbnail size; `smooth=False` keeps the patches visible as squares."""
+    """A picture at another size; `smooth=False` keeps the patches visible as squares."""
     from PIL import Image as Picture
 
     how = Picture.Resampling.LANCZOS if smooth else Picture.Resampling.NEAREST

@@ -1,9 +1,8 @@
-"""Panels: one image through every stage, and the masks of each method beside the truth."""
+"""Panels: one image as the stages saw it, and the masks of each method beside the truth."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,26 @@ from typing import Any
 import numpy as np
 
 from cleave import paths
-from cleave.io.artifacts import unpack_depth, unpack_features, unpack_graph
-from cleave.io.atomic import replacing
+from cleave.io.artifacts import unpack_depth, unpack_features
 from cleave.io.images import ImageRecord, ImageShard
-from cleave.io.store import read_shard
+from cleave.io.store import ShardReader, read_shard
+from cleave.ops import rle
+from cleave.ops.iou import mask_iou
 from cleave.registry import make
-from cleave.report.figures import diverging, feature_pca, heat, resized, thumbnail_size
-from cleave.report.overlay import overlay
+from cleave.report.figures import (
+    THUMBNAIL,
+    diverging,
+    feature_pca,
+    heat,
+    resized,
+    thumbnail_size,
+)
+from cleave.report.overlay import overlay, palette
 from cleave.types import Array, MaskSet, Size
+
+FOUND = 0.5  # IoU from which a mask counts as that of an object, as in AP50
+DRAWN = 3 * THUMBNAIL // 2  # overlays are drawn larger and shrunk, for smooth outlines
+FEWEST, MOST = 6, 9  # pictures beside each other
 
 
 @dataclass(frozen=True)
@@ -28,99 +39,183 @@ class Picture:
     title: str
     file: str  # relative to the report
     note: str = ""
+    method: str = ""  # the mask section, where the picture shows one
+    best: bool = False  # no other method has a higher IoU
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an image and what was made of it lie."""
+
+    dataset: str
+    entry: Mapping[str, Any]  # the data set's part of `Config.summary`
+    shard: str
+    images: ImageShard
+    record: ImageRecord
+
+    @property
+    def size(self) -> Size:
+        return thumbnail_size(self.record.size)
 
 
 def panel(
-    dataset: str,
-    entry: Mapping[str, Any],
-    shard: str,
-    images: ImageShard,
-    record: ImageRecord,
-    masks: Mapping[str, MaskSet],
-    truth: MaskSet | None,
+    source: Source,
+    masks: Mapping[str, Sequence[Mapping[str, Any]]],
+    truth: Sequence[Mapping[str, Any]] | None,
     best_iou: Mapping[str, float],
     folder: Path,
-) -> list[Picture]:
+) -> dict[str, Any]:
     """Draws the panel of one image.
 
     Args:
-        dataset: its name, the wildcard of the artifacts' paths.
-        entry: the data set's part of `Config.summary`.
-        shard: name of the shard that holds the image.
-        images: that shard.
-        record: of the image.
-        masks: method to the masks of this image.
-        truth: instance masks, or None where there is no truth.
-        best_iou: method to mean best IoU on this image in percent, where known.
+        source: the image.
+        masks: method to its COCO annotations of this image, in the order to show.
+        truth: RLE of the true objects, or None where there is no truth.
+        best_iou: method to mean best IoU on this image in percent, where there is one.
         folder: of the report; pictures go to its `assets`.
+
+    Returns:
+        `rows`, two lists of pictures: what the methods saw, and what they made of it; `width`
+        and `height` of each; and `columns`, how many to set beside each other.
     """
-    image = make("datasets", images.spec).read(record)
-    size = thumbnail_size(image.size)
-    small = resized(image.pixels, size, smooth=True)
-    drawn: list[tuple[str, Array, str]] = [("photo", small, f"{record.width}×{record.height}")]
-    drawn += [
-        (title, resized(picture, size, smooth=False), "")
-        for title, picture in _stages(dataset, entry, shard, record.id)
+    pixels = make("datasets", source.images.spec).read(source.record).pixels
+    photo = resized(pixels, source.size, smooth=True)
+    large = resized(pixels, thumbnail_size(source.record.size, DRAWN), smooth=True)
+    seen = [("photo", photo, False)]
+    for title, picture, patches in _stages(source):
+        seen.append((title, resized(picture, source.size, smooth=not patches), patches))
+    objects = None if truth is None else _shrunk(truth, Size(*large.shape[:2]))
+    stem = f"{source.dataset}-{source.record.number}"
+    first = [
+        Picture(title, _save(picture, folder, f"{stem}-seen{index}.webp", lossless))
+        for index, (title, picture, lossless) in enumerate(seen)
     ]
-    if truth is not None:
-        drawn.append(("truth", _overlay(small, truth), f"{len(truth)} objects"))
+    second = []
+    if objects is not None:
+        drawn = resized(_drawn(large, objects, None), source.size, smooth=True)
+        file = _save(drawn, folder, f"{stem}-truth.webp", False)
+        second.append(Picture("truth", file, _count(len(objects), "object")))
+    top = max(best_iou.values(), default=0.0)
     for method, found in masks.items():
-        note = f"{len(found)} masks"
-        if method in best_iou:
-            note += f", IoU {best_iou[method]:.0f}"
-        drawn.append((method, _overlay(small, found), note))
-    stem = f"{dataset}-{record.number}"
-    return [
-        Picture(title, _save(picture, folder, f"{stem}-{index:02d}.webp"), note)
-        for index, (title, picture, note) in enumerate(drawn)
-    ]
+        shrunk = _shrunk([annotation["segmentation"] for annotation in found], large.shape[:2])
+        drawn = resized(_drawn(large, shrunk, objects), source.size, smooth=True)
+        note, iou = _count(len(found), "mask"), best_iou.get(method)
+        if iou is not None:
+            note = f"IoU {iou:.0f}, {note}"
+        file = _save(drawn, folder, f"{stem}-{method}.webp", False)
+        second.append(Picture(method, file, note, method, iou is not None and 0 < top == iou))
+    return {
+        "rows": [first, second],
+        "columns": columns(len(first), len(second)),
+        "width": source.size.width,
+        "height": source.size.height,
+    }
 
 
-def _overlay(small: Array, masks: MaskSet) -> Array:
-    """Masks resized to the thumbnail and drawn over it."""
-    size = Size(*small.shape[:2])
-    shrunk = np.zeros((len(masks), *size), bool)
-    for index, mask in enumerate(masks.masks):
-        shrunk[index] = resized(mask.astype(np.uint8) * 255, size, smooth=False) > 127
-    return overlay(small, MaskSet(size, shrunk, masks.scores))
+def columns(*counts: int) -> int:
+    """How many pictures to set beside each other, so that no row of so many leaves much blank."""
+    most = max(*counts, FEWEST)
+    return -(-most // -(-most // MOST))
 
 
-def _stages(
-    dataset: str, entry: Mapping[str, Any], shard: str, image_id: str
-) -> list[tuple[str, Array]]:
-    """Feature PCA, depth, importance and eigenvector of every section that the methods use."""
-    rows = entry["masks"].values()
-
-    def used(key: str) -> list[str]:
-        return list(dict.fromkeys(row[key] for row in rows if key in row))
-
-    pictures = []
-    with contextlib.ExitStack() as stack:
-
-        def load(pattern: str, unpack, key: str, name: str):
-            path = Path(pattern.format(dataset=dataset, shard=shard, **{key: name}))
-            return unpack(*stack.enter_context(read_shard(path)).get(image_id))
-
-        for name in used("features"):
-            features = load(paths.FEATURES, unpack_features, "features", name)
-            facet = next(iter(features.facets.values()))
-            pictures.append((f"features: {name}", feature_pca(facet)))
-        for name in used("depth"):
-            depth = load(paths.DEPTH, unpack_depth, "depth", name)
-            pictures.append((f"depth: {name}", heat(depth.values, "magma_r")))
-        for name in used("graphs"):
-            graph = load(paths.GRAPHS, unpack_graph, "graphs", name)
-            if graph.importance is not None:
-                pictures.append((f"importance: {name}", heat(graph.importance)))
-            if graph.eigenvectors is not None and len(graph.eigenvectors):
-                vector = graph.eigenvectors[0].reshape(graph.grid)
-                pictures.append((f"eigenvector: {name}", diverging(vector)))
-    return pictures
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _save(picture: Array, folder: Path, name: str) -> str:
+def _shrunk(encoded: Sequence[Mapping[str, Any]], size: Sequence[int]) -> Array:
+    """(M, H, W) bool masks at another size; one at a time, for photos may be large."""
+    masks = np.zeros((len(encoded), *size), bool)
+    for mask, code in zip(masks, encoded, strict=True):
+        whole = rle.decode(code)
+        rows, lines = (
+            ((np.arange(n) + 0.5) * full / n).astype(int)
+            for n, full in zip(size, whole.shape, strict=True)
+        )
+        mask[:] = whole[rows[:, None], lines]
+    return masks
+
+
+def _drawn(photo: Array, masks: Array, objects: Array | None) -> Array:
+    """Masks over the photo, in the colours of the objects that they find where there are any."""
+    shown = MaskSet(Size(*photo.shape[:2]), masks, np.ones(len(masks)))
+    if objects is None or not len(masks):
+        return overlay(photo, shown)
+    iou = mask_iou(masks, objects) if len(objects) else np.zeros((len(masks), 1))
+    found = iou.max(1) >= FOUND
+    others = len(objects) + np.cumsum(~found)
+    colours = palette(len(objects) + len(masks) + 1)[np.where(found, iou.argmax(1), others)]
+    return overlay(photo, shown, colours=colours, hatched=~found)
+
+
+def _stages(source: Source) -> Iterator[tuple[str, Array, bool]]:
+    """Feature PCA, depth, importance and eigenvector of every section that the methods use.
+
+    Yields:
+        Title, picture, and whether its pixels are patches.
+    """
+    rows = source.entry["masks"].values()
+
+    def sections(key: str, pattern: str) -> Iterator[tuple[str, ShardReader]]:
+        for name in dict.fromkeys(row[key] for row in rows if key in row):
+            names = {"dataset": source.dataset, "shard": source.shard, key: name}
+            with read_shard(Path(pattern.format(**names))) as reader:
+                yield name, reader
+
+    for name, reader in sections("features", paths.FEATURES):
+        features = unpack_features(*reader.get(source.record.id))
+        yield f"features {name}", feature_pca(next(iter(features.facets.values()))), True
+    for name, reader in sections("depth", paths.DEPTH):
+        depth = unpack_depth(*reader.get(source.record.id))
+        yield f"depth {name}", heat(depth.values, "magma_r"), False
+    for name, reader in sections("graphs", paths.GRAPHS):
+        # Not unpack_graph: the edges are most of the file, and are not drawn.
+        arrays, attributes = reader.get(source.record.id, {"importance", "eigenvectors"})
+        if "importance" in arrays:
+            yield f"importance {name}", heat(arrays["importance"]), True
+        if len(arrays.get("eigenvectors", ())):
+            vector = arrays["eigenvectors"][0].reshape(attributes["grid"])
+            yield f"eigenvector {name}", diverging(vector), True
+
+
+def _save(picture: Array, folder: Path, name: str, lossless: bool) -> str:
     from PIL import Image
 
-    with replacing(folder / "assets" / name) as temporary:
-        Image.fromarray(picture).save(temporary, format="WEBP", quality=82, method=4)
+    path = folder / "assets" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path, format="WEBP", quality=75, method=4, lossless=lossless)
     return f"assets/{name}"
+
+
+def choose(
+    ids: Sequence[str],
+    best_iou: Mapping[str, Mapping[str, float]],
+    rank: Callable[[str], int],
+    sampled: int,
+    extremes: int,
+) -> dict[str, list[str]]:
+    """Images for panels: by lot, then the best and worst of what is left.
+
+    Best and worst go by the mean over methods of the mean best IoU; images without objects have
+    none.
+
+    Args:
+        ids: to choose from.
+        best_iou: method to image to mean best IoU in percent.
+        rank: the lot of an image: depends on its id alone, so that the choice does not change
+            when other images come or go.
+        sampled: how many by lot.
+        extremes: how many of each end.
+    """
+    by_lot = sorted(ids, key=lambda i: (rank(i), i))
+    means = {
+        i: float(np.mean([iou[i] for iou in best_iou.values() if i in iou]))
+        for i in by_lot[sampled:]
+        if any(i in iou for iou in best_iou.values())
+    }
+    ranked = sorted(means, key=lambda i: (-means[i], i))
+    half = min(extremes, len(ranked) // 2)
+    return {
+        "by lot": by_lot[:sampled],
+        "best": ranked[:half],
+        "worst": ranked[len(ranked) - half :][::-1],
+    }

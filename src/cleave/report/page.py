@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ import numpy as np
 from cleave import __version__, paths
 from cleave.io import shards
 from cleave.io.atomic import replacing
-from cleave.io.coco import read_masks
-from cleave.io.images import ImageShard, read_image_shard
+from cleave.io.coco import MaskFile, read_masks
+from cleave.io.images import ImageShard, Skipped, printable, read_image_shard
 from cleave.report import gallery, plots, tables
-from cleave.report.figures import thumbnail_size
+from cleave.report.settings import read_settings
 from cleave.report.timings import read_timings
-from cleave.types import MaskSet
 
 SAMPLED, EXTREMES = 6, 3  # panels a data set: by lot; and the best and the worst ones
 SHARDS_READ = 4  # pictures and histograms of a large data set come from its first shards
+LISTED = 200  # files that are named one by one
+SMALLEST = 1e-3  # % of the image, the left end of the areas at most
 
 
 def build(summary: Mapping[str, Any], output: Path) -> None:
@@ -30,20 +32,24 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
 
     Args:
         summary: `Config.summary`, parsed.
-        output: index.html; its folder is emptied of earlier pictures.
+        output: index.html; `assets` beside it is emptied first.
     """
     folder = Path(output).parent
     shutil.rmtree(folder / "assets", ignore_errors=True)
-    benchmarks = [tables.benchmark(name, b) for name, b in summary["benchmarks"].items()]
-    datasets = [
-        _dataset(name, entry, summary, folder) for name, entry in summary["datasets"].items()
-    ]
+    (folder / "assets").mkdir(parents=True)
+    colours = method_colours(summary)
+    for name in summary["benchmarks"]:
+        shutil.copyfile(paths.TABLE.format(benchmark=name), folder / "assets" / f"{name}.csv")
     html = _template().render(
         version=__version__,
-        labels=_labels(summary),
-        benchmarks=benchmarks,
-        datasets=datasets,
-        timings=read_timings(Path(paths.ROOT) / "logs"),
+        labels=labels(summary),
+        colours=colours,
+        datasets=[
+            _dataset(name, entry, summary, colours, folder)
+            for name, entry in summary["datasets"].items()
+        ],
+        timings=read_timings(summary["datasets"]),
+        settings=read_settings(summary["datasets"]),
     )
     with replacing(output) as temporary:
         temporary.write_text(html, encoding="utf-8")
@@ -61,125 +67,182 @@ def _template():
     ).get_template("report.html")
 
 
-def _labels(summary: Mapping[str, Any]) -> str:
-    """Which components ever saw human labels: the honest line of the page."""
-    rows = [row for entry in summary["datasets"].values() for row in entry["masks"].values()]
-    seen = sorted({text for row in rows for text in row["saw_labels"]})
-    if not seen:
-        return "No component of these runs ever saw a human label; labels are read to score only."
-    return "Components that saw labels, or depth that a sensor measured: " + "; ".join(seen) + "."
+def method_colours(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Every mask section in the order of the benchmarks' lists, then by name, with its colour.
+
+    The order in which the config defines the sections does not count: it must not make a report
+    stale (DESIGN.md section 7), and the lists say what is to be read beside what.
+    """
+    listed = [row["of"] for b in summary["benchmarks"].values() for row in b["rows"]]
+    present = {method for entry in summary["datasets"].values() for method in entry["masks"]}
+    methods = [m for m in dict.fromkeys([*listed, *sorted(present)]) if m in present]
+    return {m: plots.COLOURS[i % len(plots.COLOURS)] for i, m in enumerate(methods)}
+
+
+def labels(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each component that saw more than unlabeled images: name, what it saw, and its users."""
+    users: dict[str, set[str]] = defaultdict(set)
+    for entry in summary["datasets"].values():
+        for method, row in entry["masks"].items():
+            for text in row["saw_labels"]:
+                users[text].add(method)
+    order = list(method_colours(summary))
+    return [
+        {
+            "component": text.partition(": ")[0],
+            "saw": text.partition(": ")[2],
+            "methods": sorted(users[text], key=order.index),
+        }
+        for text in sorted(users)
+    ]
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """The part of a data set that the page looks at."""
+    """The part of a data set that the pictures and histograms come from."""
 
     images: Mapping[str, ImageShard]  # shard name -> images
-    masks: Mapping[str, Mapping[str, Mapping[str, MaskSet]]]  # method -> shard name -> masks
+    masks: Mapping[str, Mapping[str, MaskFile]]  # method -> shard name -> masks
 
 
 def _dataset(
-    name: str, entry: Mapping[str, Any], summary: Mapping[str, Any], folder: Path
+    name: str,
+    entry: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    colours: Mapping[str, str],
+    folder: Path,
 ) -> dict[str, Any]:
-    total = entry["shards"]
-    read = shards.names(total)[:SHARDS_READ]
-    images = {s: read_image_shard(Path(paths.IMAGES.format(dataset=name, shard=s))) for s in read}
+    listed = shards.names(entry["shards"])
+    read = listed[:SHARDS_READ]
+    images, counts = {}, {"images": 0, "broken": [], "ignored": []}
+    for shard in listed:
+        found = read_image_shard(Path(paths.IMAGES.format(dataset=name, shard=shard)))
+        counts["images"] += len(found.records)
+        counts["broken"] += found.broken
+        counts["ignored"] += found.ignored
+        if shard in read:
+            images[shard] = found
     masks = {
         method: {
-            s: read_masks(Path(paths.MASKS.format(dataset=name, masks=method, shard=s)))[1]
-            for s in read
+            shard: read_masks(Path(paths.MASKS.format(dataset=name, masks=method, shard=shard)))[1]
+            for shard in read
         }
-        for method in entry["masks"]
+        for method in colours
+        if method in entry["masks"]
     }
-    loaded = _Loaded(images, masks)
-    best_iou = tables.best_iou(name, summary["benchmarks"])
-    statistics = {method: _statistics(found) for method, found in masks.items()}
+    statistics = {method: _statistics(files.values()) for method, files in masks.items()}
     return {
         "name": name,
-        "images": sum(len(s.records) for s in images.values()),
-        "partial": f"the first {len(read)} of {total} shards" if total > len(read) else "",
-        "broken": [asdict(item) for s in images.values() for item in s.broken],
-        "ignored": sum(len(s.ignored) for s in images.values()),
-        "methods": [_method_row(method, s) for method, s in statistics.items()],
-        "plots": _histograms(statistics),
-        "panels": _panels(name, entry, loaded, best_iou, folder),
+        "kind": entry["kind"],
+        "images": counts["images"],
+        "partial": f"the first {len(read)} of {len(listed)} shards" if listed != read else "",
+        "broken": by_reason(counts["broken"]),
+        "ignored": by_reason(counts["ignored"]),
+        "benchmarks": [
+            tables.benchmark(benchmark, b, colours)
+            for benchmark, b in summary["benchmarks"].items()
+            if b["dataset"] == name
+        ],
+        "methods": [
+            _method_row(method, statistics[method], entry["masks"][method], colours[method])
+            for method in masks
+        ],
+        "plot": _histograms(statistics, colours),
+        "groups": _panels(name, entry, summary, _Loaded(images, masks), folder),
     }
 
 
-def _statistics(found: Mapping[str, Mapping[str, MaskSet]]) -> dict[str, np.ndarray]:
-    """Counts an image, and the area share and score of each mask."""
+def by_reason(files: Sequence[Skipped]) -> dict[str, Any]:
+    """Files that were not used, the most frequent reason first; of many only the first."""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for item in files:
+        reasons[item.reason].append(item.path)
+    rows, left = [], LISTED
+    for reason, found in sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0])):
+        rows.append({"reason": reason, "count": len(found), "paths": sorted(found)[: max(left, 0)]})
+        left -= len(found)
+    return {"count": len(files), "reasons": rows, "unlisted": max(0, -left)}
+
+
+def _statistics(files: Iterable[MaskFile]) -> dict[str, np.ndarray]:
+    """Masks of each image; and of each mask its share of the image in percent and its score."""
     counts, areas, scores = [], [], []
-    for masks in (m for shard in found.values() for m in shard.values()):
+    for image, masks in (pair for file in files for pair in file.content()):
+        pixels = image["height"] * image["width"]
         counts.append(len(masks))
-        areas.extend(masks.areas / (masks.size.height * masks.size.width))
-        scores.extend(masks.scores)
+        areas += [100 * mask["area"] / pixels for mask in masks]
+        scores += [mask["score"] for mask in masks]
     return {"counts": np.array(counts), "areas": np.array(areas), "scores": np.array(scores)}
 
 
-def _method_row(method: str, statistics: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    counts, areas = statistics["counts"], statistics["areas"]
+def _method_row(
+    method: str, statistics: Mapping[str, np.ndarray], row: Mapping[str, Any], colour: str
+) -> dict[str, Any]:
+    counts, areas, scores = (statistics[key] for key in ("counts", "areas", "scores"))
     return {
         "name": method,
+        "colour": colour,
+        "ours": row["kind"] in tables.OURS,
+        "made_of": tables.describe(row),
         "masks": int(counts.sum()),
-        "per_image": f"{counts.mean():.1f}" if len(counts) else "-",
+        "an_image": f"{counts.mean():.1f}" if len(counts) else "",
         "without": int((counts == 0).sum()),
-        "area": f"{100 * np.median(areas):.1f} %" if len(areas) else "-",
-        "score": f"{statistics['scores'].mean():.2f}" if len(areas) else "-",
+        "area": f"{np.median(areas):.1f} %" if len(areas) else "",
+        "score": _range(scores) if len(scores) else "",
     }
 
 
-def _histograms(statistics: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
-    areas = {method: 100 * s["areas"] for method, s in statistics.items()}
-    scored = {
-        m: s["scores"]
-        for m, s in statistics.items()
-        if len(s["scores"]) and np.ptp(s["scores"]) > 0
-    }
-    drawn = [plots.distributions(areas, "area, % of the image", logarithmic=True)]
-    if scored:
-        drawn.append(plots.distributions(scored, "score", logarithmic=False))
-    return drawn
+def _range(values: np.ndarray) -> str:
+    low, high = f"{values.min():.2f}", f"{values.max():.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _histograms(
+    statistics: Mapping[str, Mapping[str, np.ndarray]], colours: Mapping[str, str]
+) -> str:
+    """Masks an image, areas, and scores where they differ."""
+    counts, areas, scores = (
+        [found[key] for found in statistics.values()] for key in ("counts", "areas", "scores")
+    )
+    columns = []
+    if any(len(values) for values in areas):
+        most = max(int(values.max(initial=0)) for values in counts)
+        columns.append((plots.linear("masks an image", 0, most), counts))
+        smallest = max(SMALLEST, min(values.min(initial=100.0) for values in areas))
+        axis = plots.logarithmic("area of a mask, % of the image", smallest, 100.0)
+        columns.append((axis, areas))
+        low = min(values.min(initial=np.inf) for values in scores)
+        high = max(values.max(initial=-np.inf) for values in scores)
+        if high > low:
+            columns.append((plots.linear("score of a mask", low, high), scores))
+    return plots.distributions([plots.Row(m, colours[m]) for m in statistics], columns)
 
 
 def _panels(
     name: str,
     entry: Mapping[str, Any],
+    summary: Mapping[str, Any],
     loaded: _Loaded,
-    best_iou: Mapping[str, Mapping[str, float]],
     folder: Path,
 ) -> list[dict[str, Any]]:
+    """Groups of panels, each with the reason why its images were chosen."""
     places = {r.id: (s, r) for s, shard in loaded.images.items() for r in shard.records}
-    truth = tables.truth_masks(loaded.images.values(), best_iou)
-    drawn = []
-    for image_id, why in choose(list(places), best_iou):
+    best_iou = tables.best_iou(name, summary["benchmarks"])
+    benchmarked = any(b["dataset"] == name for b in summary["benchmarks"].values())
+    known = {method: found for method, found in best_iou.items() if method in entry["masks"]}
+    chosen = gallery.choose(list(places), known, _lot, SAMPLED, EXTREMES)
+
+    def drawn(image_id: str) -> dict[str, Any]:
         shard, record = places[image_id]
-        ious = {method: values[image_id] for method, values in best_iou.items()}
-        masks = {method: found[shard][image_id] for method, found in loaded.masks.items()}
-        panel = gallery.panel(
-            name, entry, shard, loaded.images[shard], record, masks,
-            truth(image_id), ious, folder,
-        )  # fmt: skip
-        size = thumbnail_size(record.size)
-        pictures = [asdict(p) | {"width": size.width, "height": size.height} for p in panel]
-        drawn.append({"image_id": image_id, "why": why, "pictures": pictures})
-    return drawn
+        source = gallery.Source(name, entry, shard, loaded.images[shard], record)
+        masks = {m: files[shard].annotations(image_id) for m, files in loaded.masks.items()}
+        truth = tables.true_objects(source.images, record) if benchmarked else None
+        ious = {m: found[image_id] for m, found in known.items() if image_id in found}
+        panel = gallery.panel(source, masks, truth, ious, folder)
+        return panel | {"image_id": printable(image_id), "size": record.size}
+
+    return [{"why": why, "panels": [drawn(i) for i in ids]} for why, ids in chosen.items() if ids]
 
 
-def choose(
-    ids: Sequence[str], best_iou: Mapping[str, Mapping[str, float]]
-) -> list[tuple[str, str]]:
-    """Images for panels, each with the reason: by lot, then the best and worst of what is left.
-
-    The lot is the CRC of the id, so the choice does not change when other images come or go. Best
-    and worst go by the mean over methods of the mean best IoU; images without objects have none.
-    """
-    by_lot = sorted(ids, key=lambda i: zlib.crc32(i.encode("utf-8", "surrogateescape")))
-    chosen = [(image_id, "sampled") for image_id in by_lot[:SAMPLED]]
-    if not best_iou:
-        return chosen
-    means = {i: float(np.mean([iou[i] for iou in best_iou.values()])) for i in by_lot[SAMPLED:]}
-    ranked = sorted((i for i in means if np.isfinite(means[i])), key=lambda i: (-means[i], i))
-    half = min(EXTREMES, len(ranked) // 2)
-    chosen += [(i, f"among the best: mean best IoU {means[i]:.0f}") for i in ranked[:half]]
-    worst = ranked[len(ranked) - half :][::-1]
-    return chosen + [(i, f"among the worst: mean best IoU {means[i]:.0f}") for i in worst]
+def _lot(image_id: str) -> int:
+    return zlib.crc32(image_id.encode("utf-8", "surrogateescape"))

@@ -2,147 +2,277 @@
 
 from __future__ import annotations
 
-import functools
+import csv
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cleave import paths
-from cleave.benchmarks import published, truth
-from cleave.io.images import ImageShard
+from cleave.benchmarks import bootstrap, truth
+from cleave.io.images import ImageRecord, ImageShard
 from cleave.report import plots
-from cleave.types import DataError, MaskSet
 
 OURS = frozenset({"cleave3d"})  # kinds of masks that no paper has
+FEW = 15  # published rows that are shown without a click
 
-# Metric of the score files and its column; the CSV has the others.
+# Metric of the score files, and the group and title of its column; the CSV has the others.
 COLUMNS = {
-    "mask_AP50": "AP50",
-    "mask_AP": "AP",
-    "mask_AR10": "AR@10",
-    "mask_AR100": "AR@100",
-    "mask_best_iou": "mean best IoU",
-    "CorLoc": "CorLoc",
-    "box_AP50": "box AP50",
-    "masks_per_image": "masks / image",
+    "mask_AP": ("masks", "AP"),
+    "mask_AP50": ("masks", "AP50"),
+    "mask_AP75": ("masks", "AP75"),
+    "mask_AR100": ("masks", "AR@100"),
+    "mask_best_iou": ("masks", "best IoU"),
+    "paired": ("masks", "gain in IoU"),
+    "box_AP": ("boxes", "AP"),
+    "box_AP50": ("boxes", "AP50"),
+    "box_AR100": ("boxes", "AR@100"),
+    "CorLoc": ("boxes", "CorLoc"),
+    "masks_per_image": ("", "masks / image"),
 }
-BARS = ("mask_AP50", "mask_best_iou")
 COUNTS = frozenset({"masks_per_image"})  # not better when larger
+PLOTS = {
+    "mask_AP50": "mask AP50, %",
+    "mask_AR100": "mask AR@100, %",
+    "mask_best_iou": "mean best IoU, %",
+    "box_AP50": "box AP50, %",
+    "CorLoc": "CorLoc, %",
+}
+MOST_PLOTS = 3
+RANKING = ("mask_AP50", "box_AP50")  # of published results
+UNSAID = ("", "-", "as tabulated")  # of a published result's backbone or training data
+
+Cell = tuple[float, float | None, float | None]  # value, low, high
 
 
 def read_scores(benchmark: str, of: str) -> dict[str, Any]:
     """A score file as the stage wrote it."""
-    return json.loads(Path(paths.SCORES.format(benchmark=benchmark, of=of)).read_text())
+    path = Path(paths.SCORES.format(benchmark=benchmark, of=of))
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def benchmark(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """All that the page says about one benchmark."""
-    files = {row["of"]: read_scores(name, row["of"]) for row in entry["rows"]}
-    scores = {of: file["scores"] for of, file in files.items()}
-    methods = [row["of"] for row in entry["rows"] if not row["baseline"]]
-    first = files[entry["rows"][0]["of"]]
-    columns = {m: title for m, title in COLUMNS.items() if any(m in s for s in scores.values())}
-    best = {
-        metric: max((scores[of][metric] for of in methods if metric in scores[of]), default=None)
-        for metric in columns.keys() - COUNTS
-    }
-    reference = first["spec"].get("published", "")
+def read_table(benchmark: str) -> list[dict[str, str]]:
+    """The lines of a benchmark's table, as text."""
+    with Path(paths.TABLE.format(benchmark=benchmark)).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def benchmark(name: str, entry: Mapping[str, Any], colours: Mapping[str, str]) -> dict[str, Any]:
+    """All that the page says about one benchmark.
+
+    Args:
+        name: of the benchmark.
+        entry: its part of `Config.summary`.
+        colours: method to the colour that it has all over the page.
+    """
+    lines = read_table(name)
+    ours, theirs = lines[: len(entry["rows"])], lines[len(entry["rows"]) :]
+    files = [read_scores(name, row["of"]) for row in entry["rows"]]
+    cells = [
+        _cells(line) | _gain(file, files[0], row)
+        for line, file, row in zip(ours, files, entry["rows"], strict=True)
+    ]
+    metrics = [metric for metric in COLUMNS if any(metric in found for found in cells)]
+    tops = _tops(cells, entry["rows"], metrics)
+    rows = [
+        _row(row, line, colours) | {"cells": [_shown(found, m, tops[m], row) for m in metrics]}
+        for row, line, found in zip(entry["rows"], ours, cells, strict=True)
+    ]
+    methods = [
+        row | {"found": c} for row, c in zip(rows, cells, strict=True) if not row["baseline"]
+    ]
     return {
         "name": name,
-        "dataset": entry["dataset"],
-        "images": int(first["scores"]["images"]),
-        "columns": [{"title": title} for title in columns.values()],
-        "rows": [
-            {
-                "name": row["of"].replace("_", " ") if row["baseline"] else row["of"],
-                "baseline": row["baseline"],
-                "ours": row.get("kind") in OURS,
-                "made_of": _made_of(row),
-                "cells": [_cell(scores[row["of"]], metric, best, row) for metric in columns],
-            }
-            for row in entry["rows"]
-        ],
-        "published": [vars(row) for row in published.lookup(reference)] if reference else [],
-        "plots": [_bars(entry["rows"], scores, metric) for metric in BARS if metric in columns],
+        "csv": f"assets/{name}.csv",
+        "images": ours[0]["images"],
+        "objects": ours[0]["objects"],
+        "first": entry["rows"][0]["of"],
+        "groups": _groups(metrics),
+        "columns": [COLUMNS[metric][1] for metric in metrics],
+        "rows": rows,
+        "reference": files[0]["spec"].get("published", ""),
+        "published": _published(theirs, methods),
+        "few": FEW,
+        "plot": _plot(ours, cells, entry["rows"], colours),
     }
 
 
-def _made_of(row: Mapping[str, Any]) -> str:
-    if row["baseline"]:
-        return "baseline or ceiling"
-    keys = ("features", "depth", "graphs")
-    parts = [f"{key} {row[key]}" for key in keys if key in row]
-    return ", ".join([row["kind"], *parts])
+def _cells(line: Mapping[str, str]) -> dict[str, Cell]:
+    """The metrics of a table's line that are there."""
+
+    def number(name: str) -> float | None:
+        return float(line[name]) if line.get(name) else None
+
+    found = {m: (number(m), number(f"{m}_low"), number(f"{m}_high")) for m in COLUMNS}
+    return {metric: cell for metric, cell in found.items() if cell[0] is not None}
 
 
-def _cell(
-    scores: Mapping[str, float], metric: str, best: Mapping[str, float | None], row: Mapping
+def _gain(
+    file: Mapping[str, Any], first: Mapping[str, Any], row: Mapping[str, Any]
+) -> dict[str, Cell]:
+    """The paired difference to the first method, in an image's mean best IoU over images."""
+    ids = sorted(first["best_iou"].keys() & file["best_iou"].keys())
+    if row["baseline"] or file["of"] == first["of"] or not ids:
+        return {}
+    gains = np.array([file["best_iou"][i] - first["best_iou"][i] for i in ids])
+    spec = first["spec"]
+    weights = bootstrap.resamples(len(ids), spec["bootstrap"], spec["seed"])
+    ends = bootstrap.interval(weights @ gains / len(ids)) or (None, None)
+    return {"paired": (float(gains.mean()), *ends)}
+
+
+def _tops(
+    cells: Sequence[Mapping[str, Cell]], rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]
+) -> dict[str, float]:
+    """The largest value that a method has in each column."""
+    methods = [found for found, row in zip(cells, rows, strict=True) if not row["baseline"]]
+    return {m: max((f[m][0] for f in methods if m in f), default=0.0) for m in metrics}
+
+
+def _groups(metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """Neighbouring columns under one heading."""
+    groups: list[dict[str, Any]] = []
+    for metric in metrics:
+        title = COLUMNS[metric][0]
+        if groups and groups[-1]["title"] == title:
+            groups[-1]["span"] += 1
+        else:
+            groups.append({"title": title, "span": 1})
+    return groups
+
+
+def _row(
+    row: Mapping[str, Any], line: Mapping[str, str], colours: Mapping[str, str]
 ) -> dict[str, Any]:
-    if metric not in scores:
-        return {"value": "-", "interval": "", "best": False}
-    low, high = (scores.get(f"{metric}_{end}") for end in ("low", "high"))
+    trivial = f"{line['role']}: {line['kind']}"
     return {
-        "value": f"{scores[metric]:.1f}",
-        "interval": f"{low:.1f} to {high:.1f}" if low is not None else "",
-        "best": not row["baseline"] and best.get(metric) == scores[metric],
+        "name": line["method"],
+        "colour": colours.get(row["of"], plots.BASELINE),
+        "baseline": row["baseline"],
+        "ours": row.get("kind") in OURS,
+        "made_of": trivial if row["baseline"] else describe(row),
+        "saw_labels": line["saw_labels"],
     }
 
 
-def _bars(rows: Iterable[Mapping[str, Any]], scores: Mapping[str, Any], metric: str) -> str:
-    bars = []
-    for row in rows:
-        found = scores[row["of"]]
-        if metric in found:
-            value = found[metric]
-            low, high = (found.get(f"{metric}_{end}", value) for end in ("low", "high"))
-            name = row["of"].replace("_", " ") if row["baseline"] else row["of"]
-            bars.append(
-                {"name": name, "value": value, "low": low, "high": high}
-                | {"baseline": row["baseline"]}
-            )
-    return plots.intervals(bars, f"{COLUMNS[metric]}, %")
+def describe(row: Mapping[str, Any]) -> str:
+    """What a mask section is made of, without repeating names."""
+    parts = [] if row["kind"] == row["of"] else [row["kind"]]
+    if "features" in row:
+        parts.append(f"{row['features']} features")
+    if row.get("graphs", row.get("features")) != row.get("features"):
+        parts.append(f"{row['graphs']} graph")
+    if "depth" in row:
+        parts.append(f"{row['depth']} depth")
+    return ", ".join(parts)
+
+
+def _shown(
+    found: Mapping[str, Cell], metric: str, top: float, row: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A cell: number, interval, and how long its bar is as a share of the best method's."""
+    if metric not in found:
+        return {"value": "", "interval": "", "share": "0", "best": False}
+    value, low, high = found[metric]
+    sign = "+" if metric == "paired" else ""
+    method = not row["baseline"] and metric not in COUNTS
+    return {
+        "value": f"{value:{sign}.1f}",
+        "interval": f"{low:{sign}.1f} to {high:{sign}.1f}" if low is not None else "",
+        "share": f"{max(0.0, value) / top:.2f}" if method and top > 0 else "0",
+        "best": method and value == top and top > 0,
+    }
+
+
+def _published(
+    lines: Sequence[Mapping[str, str]], ours: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Published numbers, best mask AP50 (or box AP50) first, below the methods of this run.
+
+    Args:
+        lines: of the table, with the role "published".
+        ours: rows of methods with their `found` metrics.
+
+    Returns:
+        `count`, `columns` (metrics that a published result has) and `rows`.
+    """
+    found = {index: _cells(line) for index, line in enumerate(lines)}
+    known = {index: cells for index, cells in found.items() if cells}
+    metrics = [m for m in COLUMNS if any(m in cells for cells in known.values())]
+    rows = []
+    for index, cells in known.items():
+        line = lines[index]
+        data = line["kind"].removeprefix("train data: ")
+        parts = [line["features"], "" if data in UNSAID else f"trained on {data}"]
+        rows.append(
+            {
+                "name": line["method"],
+                "colour": "",
+                "made_of": ", ".join(part for part in parts if part not in UNSAID),
+                "source": line["source"],
+                "status": "" if line["status"] == "published" else line["status"],
+                "found": cells,
+            }
+        )
+    best_first = sorted(rows, key=lambda row: [-row["found"].get(m, (-1.0,))[0] for m in RANKING])
+    this_run = [{**row, "source": "this run", "status": ""} for row in ours]
+    return {
+        "count": len(rows),
+        "columns": [" ".join(("box", COLUMNS[m][1])[m[:3] != "box" :]) for m in metrics],
+        "rows": [
+            row
+            | {
+                "values": [
+                    f"{row['found'][m][0]:.1f}" if m in row["found"] else "" for m in metrics
+                ]
+            }
+            for row in [*this_run, *best_first]
+        ],
+    }
+
+
+def _plot(
+    lines: Sequence[Mapping[str, str]],
+    cells: Sequence[Mapping[str, Cell]],
+    rows: Sequence[Mapping[str, Any]],
+    colours: Mapping[str, str],
+) -> str:
+    metrics = [m for m in PLOTS if any(m in found for found in cells)][:MOST_PLOTS]
+    columns = {PLOTS[m]: [_interval(found.get(m)) for found in cells] for m in metrics}
+    names = [
+        plots.Row(line["method"], colours.get(row["of"], plots.BASELINE))
+        for line, row in zip(lines, rows, strict=True)
+    ]
+    return plots.intervals(names, columns)
+
+
+def _interval(cell: Cell | None) -> plots.Interval | None:
+    if cell is None:
+        return None
+    value, low, high = cell
+    return value, value if low is None else low, value if high is None else high
 
 
 def best_iou(dataset: str, benchmarks: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Method to image to mean best IoU in percent; NaN for an image without objects.
+    """Method to image to mean best IoU in percent, over the benchmarks of a data set.
 
-    Empty where no benchmark has the data set; of several the first one counts.
+    An image without objects has none. Empty where no benchmark has the data set.
     """
+    found: dict[str, dict[str, float]] = {}
     for name, entry in benchmarks.items():
         if entry["dataset"] == dataset:
-            rows = [row["of"] for row in entry["rows"] if not row["baseline"]]
-            return {of: _Missing(read_scores(name, of)["best_iou"]) for of in rows}
-    return {}
+            for row in entry["rows"]:
+                if not row["baseline"]:
+                    found.setdefault(row["of"], read_scores(name, row["of"])["best_iou"])
+    return found
 
 
-class _Missing(dict):
-    """NaN for what is not there."""
-
-    def __missing__(self, key: str) -> float:
-        return float("nan")
-
-
-def truth_masks(
-    images: Iterable[ImageShard], best_iou: Mapping[str, Any]
-) -> Callable[[str], MaskSet | None]:
-    """Image id to its labelled objects, crowds left out; None where nothing was benchmarked."""
-    images = list(images)
-
-    @functools.cache
-    def truths() -> dict[str, truth.Truth]:
-        return {i: t for shard in images for i, t in truth.load(shard).items()}
-
-    def masks(image_id: str) -> MaskSet | None:
-        if not best_iou:
-            return None
-        found = truths()[image_id]
-        try:
-            objects = found.masks[~found.crowd]
-        except DataError:  # boxes only
-            return None
-        return MaskSet(found.size, objects, np.ones(len(objects)))
-
-    return masks
+def true_objects(shard: ImageShard, record: ImageRecord) -> list[dict[str, Any]] | None:
+    """The RLE of an image's labelled objects, crowds left out; None where only boxes are."""
+    found = truth.load(replace(shard, records=(record,)))[record.id]
+    if found.segmentations is None:
+        return None
+    return [rle for rle, crowd in zip(found.segmentations, found.crowd, strict=True) if not crowd]
