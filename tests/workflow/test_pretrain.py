@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from conftest import REPOSITORY, Project
+from conftest import REPOSITORY, Project, copied
 
 pytestmark = pytest.mark.workflow
 
@@ -31,8 +31,7 @@ def pretrained(tmp_path_factory) -> Project:
 
 @pytest.fixture
 def project(pretrained, tmp_path) -> Project:
-    shutil.copytree(pretrained.folder, tmp_path / "copy", copy_function=shutil.copy2)
-    return Project(tmp_path / "copy")
+    return copied(pretrained, tmp_path / "copy")
 
 
 def test_folder_holds_the_weights_and_their_metrics_alone(pretrained):
