@@ -2,8 +2,8 @@ rule pretrain:
     input:
         images=of_pretrain(paths.IMAGES),
     output:
-        paths.WEIGHTS,
-        paths.METRICS,
+        weights=paths.WEIGHTS,
+        metrics=paths.METRICS,
     log:
         paths.log(paths.WEIGHTS),
     conda:
@@ -15,4 +15,4 @@ rule pretrain:
         version=VERSIONS["pretrain"],
     shell:
         "cleave pretrain --spec {params.spec:q} --version {params.version}"
-        " --images {input.images[0]:q} --output {output[0]:q} > {log:q} 2>&1"
+        " --images {input.images[0]:q} --output {output.weights:q} > {log:q} 2>&1"
