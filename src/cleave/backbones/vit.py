@@ -55,6 +55,7 @@ class Vit:
     # weights here, .3 % where the whole network was cast
     precision: Literal["float32", "bfloat16"] = "float32"
 
+    gpu: ClassVar[bool] = True
     licence: ClassVar[str] = "of the weights: Apache-2.0 (DINO, DINOv2), CC-BY-NC-4.0 (MAE)"
 
     def __post_init__(self):

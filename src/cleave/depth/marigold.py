@@ -45,6 +45,7 @@ class Marigold:
     seed: Annotated[int, Ge(0)] = 0  # of the noise, together with the image's id
     max_side: Annotated[int, Gt(0)] = 640  # pixels of the stored map
 
+    gpu: ClassVar[bool] = True
     licence: ClassVar[str] = MARIGOLD.licence
 
     def __post_init__(self):

@@ -50,6 +50,7 @@ class ZoeDepth:
     flip: bool = False
     max_side: Annotated[int, Gt(0)] = 640  # pixels of the stored map
 
+    gpu: ClassVar[bool] = True
     licence: ClassVar[str] = ZOEDEPTH.licence
 
     @property
@@ -88,6 +89,7 @@ class DepthAnything:
     model: str = DEPTH_ANYTHING.hub  # on the hub, or a folder as `save_pretrained` writes it
     max_side: Annotated[int, Gt(0)] = 640  # pixels of the stored map
 
+    gpu: ClassVar[bool] = True
     licence: ClassVar[str] = DEPTH_ANYTHING.licence
 
     @property
