@@ -1,4 +1,8 @@
-"""HDF5 shards: one group per image, one chunk per array, and attributes that say what made them."""
+"""HDF5 shards: one group per image, one chunk per array, and attributes that say what made them.
+
+Every array has a checksum (Fletcher-32, 1 to 2 ms an image), and so has what lies around them (the
+file format of libver "latest"), so a flipped bit is an error that names the file, never a number.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +25,8 @@ from cleave.types import DataError
 class ShardWriter:
     """Adds images to an open shard; made by `write_shard`."""
 
-    def __init__(self, file: h5py.File):
-        self._file = file
+    def __init__(self, file: h5py.File, path: Path):
+        self._file, self._path = file, path
 
     def add(
         self,
@@ -35,16 +39,21 @@ class ShardWriter:
 
         Args:
             image_id: any text; slashes are quoted, so an id is never a path in the file.
-            arrays: name to array, stored as they are.
+            arrays: name to array of at least one axis, stored as they are.
             attributes: plain values, kept as JSON.
             compress: names of arrays worth compressing (features are not: they hardly shrink).
+
+        Raises:
+            DataError: the shard holds this image already.
         """
-        group = self._file.create_group(quote(image_id, safe=""))
-        group.attrs["attributes"] = canonical(dict(attributes or {}))
+        if _name(image_id) in self._file:
+            raise DataError(f"{self._path}: image {image_id!r} twice; ids must differ")
+        group = self._file.create_group(_name(image_id))
+        group.attrs["attributes"] = _text(canonical(dict(attributes or {})))
         for name, array in sorted(arrays.items()):
             options: dict[str, Any] = {}
             if array.size:
-                options["chunks"] = array.shape or None
+                options |= {"chunks": array.shape, "fletcher32": True}
                 if name in compress:
                     options |= {"compression": "gzip", "compression_opts": 1}
             group.create_dataset(name, data=array, **options)
@@ -59,10 +68,13 @@ class ShardReader:
     @property
     def spec(self) -> dict[str, Any]:
         """The spec of the section that made this shard."""
-        return json.loads(self._file.attrs["spec"])
+        with _readable(self._path):
+            return json.loads(self._file.attrs["spec"])
 
     def ids(self) -> list[str]:
-        return [unquote(name) for name in self._file]
+        """The images, in the order of their quoted ids."""
+        with _readable(self._path):
+            return [unquote(name) for name in self._file]
 
     def get(
         self, image_id: str, names: set[str] | None = None
@@ -70,15 +82,34 @@ class ShardReader:
         """Arrays (all, or the named ones that exist) and attributes of one image.
 
         Raises:
-            DataError: the shard lacks this image.
+            DataError: the shard lacks this image, or the file is damaged.
         """
-        group = self._file.get(quote(image_id, safe=""))
-        if group is None:
-            raise DataError(
-                f"{self._path}: holds no image {image_id!r}; delete it to redo it"
-            )
-        arrays = {k: v[()] for k, v in group.items() if names is None or k in names}
-        return arrays, json.loads(group.attrs["attributes"])
+        with _readable(self._path):
+            group = self._file.get(_name(image_id))
+            if group is not None:
+                arrays = {k: v[()] for k, v in group.items() if names is None or k in names}
+                return arrays, json.loads(group.attrs["attributes"])
+        raise DataError(f"{self._path}: holds no image {image_id!r}; delete it to redo it")
+
+
+def _name(image_id: str) -> str:
+    """The group of an image: "/" means something to HDF5, and so does "." where it stands alone."""
+    quoted = quote(image_id, safe="")
+    return quoted if quoted.strip(".") else quoted.replace(".", "%2E")
+
+
+def _text(text: str) -> np.bytes_:
+    """An attribute of fixed length: the others lie where HDF5 has no checksum, and may loop."""
+    return np.bytes_(text.encode("ascii"))
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Names the damaged file; which of these h5py raises depends on where the damage lies."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a readable shard ({error}); delete it to redo it") from None
 
 
 @contextlib.contextmanager
@@ -88,10 +119,10 @@ def write_shard(path: Path, *, spec: Mapping[str, Any], version: int) -> Iterato
     The same calls give the same bytes: no time stamps, names in sorted order.
     """
     with replacing(Path(path)) as temporary, h5py.File(temporary, "w", libver="latest") as file:
-        file.attrs["spec"] = canonical(dict(spec))
+        file.attrs["spec"] = _text(canonical(dict(spec)))
         file.attrs["version"] = version
-        file.attrs["cleave"] = __version__
-        yield ShardWriter(file)
+        file.attrs["cleave"] = _text(__version__)
+        yield ShardWriter(file, Path(path))
 
 
 @contextlib.contextmanager
@@ -101,9 +132,7 @@ def read_shard(path: Path) -> Iterator[ShardReader]:
     Raises:
         DataError: the file is missing, truncated or no HDF5.
     """
-    try:
+    with _readable(path):
         file = h5py.File(path, "r")
-    except OSError as error:
-        raise DataError(f"{path}: not a readable shard ({error}); delete it to redo it") from None
     with file:
         yield ShardReader(file, Path(path))
