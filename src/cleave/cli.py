@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -25,6 +26,8 @@ INPUTS = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; errors of the user's making are one message, not a traceback."""
+    if arguments is None:  # as a program: a scheduler's stop is as orderly as Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     # One thread a job: the scheduler runs the shards side by side, and sums come out the same on
