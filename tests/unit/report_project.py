@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,8 @@ def run_stage(stage: str, spec: str, output: str, **inputs: str | list[str]) -> 
     importlib.import_module(f"cleave.stages.{stage}").run(job)
 
 
-def make_results(folder: Path, raw: Mapping[str, Any]) -> Config:
-    """Runs all that the report needs, in `folder`, which becomes the working directory."""
-    os.chdir(folder)
+def make_results(raw: Mapping[str, Any]) -> Config:
+    """Runs all that the report needs, in the working directory."""
     loaded = config.load(raw)
     for dataset, methods in _methods(loaded).items():
         total = loaded["datasets"][dataset].plugin.shards

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -16,6 +16,8 @@ from cleave.types import DataError, DepthMap, Image
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
     """Depth of the images of a `scenes` data set, rendered from their ids."""
+
+    saw_labels: ClassVar[str] = "the true depth of the rendered scenes"
 
     noise: Noise = "exact"
     seed: Annotated[int, Ge(0)] = 0  # of the noise, beside the image's id

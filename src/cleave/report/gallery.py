@@ -144,7 +144,8 @@ def _drawn(photo: Array, masks: Array, objects: Array | None) -> Array:
     found = iou.max(1) >= FOUND
     others = len(objects) + np.cumsum(~found)
     colours = palette(len(objects) + len(masks) + 1)[np.where(found, iou.argmax(1), others)]
-    return overlay(photo, shown, colours=colours, hatched=~found)
+    pale = (colours // 2 + 90).astype(np.uint8)
+    return overlay(photo, shown, colours=np.where(found[:, None], colours, pale), hatched=~found)
 
 
 def _stages(source: Source) -> Iterator[tuple[str, Array, bool]]:
@@ -172,7 +173,7 @@ def _stages(source: Source) -> Iterator[tuple[str, Array, bool]]:
         arrays, attributes = reader.get(source.record.id, {"importance", "eigenvectors"})
         if "importance" in arrays:
             yield f"importance {name}", heat(arrays["importance"]), True
-        if len(arrays.get("eigenvectors", ())):
+        if "eigenvectors" in arrays:
             vector = arrays["eigenvectors"][0].reshape(attributes["grid"])
             yield f"eigenvector {name}", diverging(vector), True
 

@@ -31,7 +31,7 @@ def overlay(
     *,
     colours: Array | None = None,
     hatched: Array | None = None,
-    opacity: float = 0.5,
+    opacity: float = 0.55,
 ) -> Array:
     """The photo with each mask tinted and outlined, small masks on top of large ones.
 

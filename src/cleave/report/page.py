@@ -37,6 +37,7 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
     folder = Path(output).parent
     shutil.rmtree(folder / "assets", ignore_errors=True)
     (folder / "assets").mkdir(parents=True)
+    summary = ordered(summary)
     colours = method_colours(summary)
     for name in summary["benchmarks"]:
         shutil.copyfile(paths.TABLE.format(benchmark=name), folder / "assets" / f"{name}.csv")
@@ -67,31 +68,43 @@ def _template():
     ).get_template("report.html")
 
 
-def method_colours(summary: Mapping[str, Any]) -> dict[str, str]:
-    """Every mask section in the order of the benchmarks' lists, then by name, with its colour.
+def ordered(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary with the methods of each data set in the order of the benchmarks' lists.
 
     The order in which the config defines the sections does not count: it must not make a report
     stale (DESIGN.md section 7), and the lists say what is to be read beside what.
     """
     listed = [row["of"] for b in summary["benchmarks"].values() for row in b["rows"]]
-    present = {method for entry in summary["datasets"].values() for method in entry["masks"]}
-    methods = [m for m in dict.fromkeys([*listed, *sorted(present)]) if m in present]
+    datasets = {}
+    for name, entry in summary["datasets"].items():
+        order = [
+            m for m in dict.fromkeys([*listed, *sorted(entry["masks"])]) if m in entry["masks"]
+        ]
+        datasets[name] = entry | {"masks": {m: entry["masks"][m] for m in order}}
+    return {**summary, "datasets": datasets}
+
+
+def method_colours(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The colour that each method has all over the page."""
+    entries = summary["datasets"].values()
+    listed = [row["of"] for b in summary["benchmarks"].values() for row in b["rows"]]
+    present = dict.fromkeys(method for entry in entries for method in entry["masks"])
+    methods = [m for m in dict.fromkeys([*listed, *present]) if m in present]
     return {m: plots.COLOURS[i % len(plots.COLOURS)] for i, m in enumerate(methods)}
 
 
 def labels(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Each component that saw more than unlabeled images: name, what it saw, and its users."""
-    users: dict[str, set[str]] = defaultdict(set)
+    users: dict[str, dict[str, None]] = defaultdict(dict)
     for entry in summary["datasets"].values():
         for method, row in entry["masks"].items():
             for text in row["saw_labels"]:
-                users[text].add(method)
-    order = list(method_colours(summary))
+                users[text][method] = None
     return [
         {
             "component": text.partition(": ")[0],
             "saw": text.partition(": ")[2],
-            "methods": sorted(users[text], key=order.index),
+            "methods": list(users[text]),
         }
         for text in sorted(users)
     ]
@@ -127,8 +140,7 @@ def _dataset(
             shard: read_masks(Path(paths.MASKS.format(dataset=name, masks=method, shard=shard)))[1]
             for shard in read
         }
-        for method in colours
-        if method in entry["masks"]
+        for method in entry["masks"]
     }
     statistics = {method: _statistics(files.values()) for method, files in masks.items()}
     return {

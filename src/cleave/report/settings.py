@@ -44,10 +44,10 @@ def _specs(dataset: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, str, M
     yield "datasets", dataset, read_image_shard(Path(paths.IMAGES.format(**names))).spec
     rows = entry["masks"].values()
     for section, pattern in STORES.items():
-        for name in sorted({row[section] for row in rows if section in row}):
+        for name in dict.fromkeys(row[section] for row in rows if section in row):
             with read_shard(Path(pattern.format(**names, **{section: name}))) as reader:
                 yield section, name, reader.spec
-    for name in sorted(entry["masks"]):
+    for name in entry["masks"]:
         path = Path(paths.MASKS.format(**names, masks=name))
         yield "masks", name, read_masks(path)[1].info["spec"]
 
@@ -55,4 +55,6 @@ def _specs(dataset: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, str, M
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(_text, value)) or "none"
-    return {None: "none", True: "yes", False: "no", "": "none"}.get(value, str(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value in (None, "") else str(value)

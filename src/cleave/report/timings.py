@@ -57,7 +57,7 @@ def _jobs(entry: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for stage, pattern in PATTERNS.items():
         key = "of" if stage == "masks" else stage
         rows = entry["masks"].values()
-        for section in sorted({row[key] for row in rows if key in row}):
+        for section in dict.fromkeys(row[key] for row in rows if key in row):
             yield stage, section, pattern
 
 
