@@ -72,10 +72,8 @@ def test_odd_ids(tmp_path):
 
 def sample(seed=0):
     rng = np.random.default_rng(seed)
-    arrays = {
-        "values": rng.standard_normal((6, 7)).astype(np.float16),
-        "edges": np.eye(9, dtype="u1"),
-    }
+    values = rng.standard_normal((6, 7)).astype(np.float16)
+    arrays = {"values": values, "edges": np.eye(9, dtype=np.uint8)}
     return {"a/1": (arrays, {"size": [6, 7]}), "b": (arrays, {"size": [6, 7]})}
 
 
@@ -104,14 +102,10 @@ def test_a_missing_image_is_named_with_its_file(tmp_path):
 
 
 def test_an_image_twice_is_refused(tmp_path):
-    arrays, attributes = sample()["b"]
-    with (
-        pytest.raises(DataError, match=r"a\.h5: image 'b' twice"),
-        write_shard(tmp_path / "a.h5", spec={}, version=1) as writer,
-    ):
-        writer.add("b", arrays, attributes)
-        writer.add("b", arrays, attributes)
-    assert os.listdir(tmp_path) == []
+    with write_shard(tmp_path / "a.h5", spec={}, version=1) as writer:
+        writer.add("b", *sample()["b"])
+        with pytest.raises(DataError, match=r"a\.h5: image 'b' twice"):
+            writer.add("b", *sample()["b"])
 
 
 def test_a_shard_is_not_visible_before_its_end(tmp_path):
@@ -153,18 +147,16 @@ def test_a_truncated_shard_is_named(tmp_path):
 
 def test_a_flipped_bit_is_noticed_or_harmless(tmp_path):
     """Checksums cover all but unused bytes: every byte is tried."""
-    path = tmp_path / "a.h5"
-    write(path, sample(), frozenset({"edges"}))
-    whole, rng, noticed = path.read_bytes(), np.random.default_rng(0), 0
+    path, images = tmp_path / "a.h5", {"a/1": sample()["b"]}
+    write(path, images, frozenset({"edges"}))
+    whole, rng, errors = path.read_bytes(), np.random.default_rng(0), []
     for place, bit in enumerate(rng.integers(8, size=len(whole))):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << bit
         path.write_bytes(damaged)
         try:
-            found = read(path)[1]
+            assert_equal(read(path)[1], images)
         except DataError as error:
-            assert "a.h5: not a readable shard" in str(error) or "holds no image" in str(error)
-            noticed += 1
-        else:
-            assert_equal(found, sample())
-    assert noticed > len(whole) / 3
+            errors.append(str(error))
+    assert len(errors) > len(whole) / 3
+    assert {error.partition(":")[0] for error in errors} == {str(path)}
