@@ -79,34 +79,30 @@ def panel(
         and `height` of each; and `columns`, how many to set beside each other.
     """
     pixels = make("datasets", source.images.spec).read(source.record).pixels
-    photo = resized(pixels, source.size, smooth=True)
     large = resized(pixels, thumbnail_size(source.record.size, DRAWN), smooth=True)
-    seen = [("photo", photo, False)]
-    for title, picture, patches in _stages(source):
-        seen.append((title, resized(picture, source.size, smooth=not patches), patches))
-    objects = None if truth is None else _shrunk(truth, Size(*large.shape[:2]))
-    stem = f"{source.dataset}-{source.record.number}"
-    first = [
-        Picture(title, _save(picture, folder, f"{stem}-seen{index}.webp", lossless))
-        for index, (title, picture, lossless) in enumerate(seen)
-    ]
-    second = []
+    objects = None if truth is None else _shrunk(truth, large.shape[:2])
+
+    def save(name: str, picture: Array, *, patches: bool = False) -> str:
+        small = resized(picture, source.size, smooth=not patches)
+        return _save(small, folder, f"{source.dataset}-{source.record.number}-{name}.webp", patches)
+
+    seen = [Picture("photo", save("photo", pixels))]
+    for index, (title, picture, patches) in enumerate(_stages(source)):
+        seen.append(Picture(title, save(f"seen{index}", picture, patches=patches)))
+    made = []
     if objects is not None:
-        drawn = resized(_drawn(large, objects, None), source.size, smooth=True)
-        file = _save(drawn, folder, f"{stem}-truth.webp", False)
-        second.append(Picture("truth", file, _count(len(objects), "object")))
+        file = save("truth", _drawn(large, objects, None))
+        made.append(Picture("truth", file, _count(len(objects), "object")))
     top = max(best_iou.values(), default=0.0)
     for method, found in masks.items():
         shrunk = _shrunk([annotation["segmentation"] for annotation in found], large.shape[:2])
-        drawn = resized(_drawn(large, shrunk, objects), source.size, smooth=True)
-        note, iou = _count(len(found), "mask"), best_iou.get(method)
-        if iou is not None:
-            note = f"IoU {iou:.0f}, {note}"
-        file = _save(drawn, folder, f"{stem}-{method}.webp", False)
-        second.append(Picture(method, file, note, method, iou is not None and 0 < top == iou))
+        file, iou = save(method, _drawn(large, shrunk, objects)), best_iou.get(method)
+        note = "" if iou is None else f"IoU {iou:.0f}, "
+        note += _count(len(found), "mask")
+        made.append(Picture(method, file, note, method, iou is not None and 0 < top == iou))
     return {
-        "rows": [first, second],
-        "columns": columns(len(first), len(second)),
+        "rows": [seen, made],
+        "columns": columns(len(seen), len(made)),
         "width": source.size.width,
         "height": source.size.height,
     }

@@ -41,16 +41,17 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
     colours = method_colours(summary)
     for name in summary["benchmarks"]:
         shutil.copyfile(paths.TABLE.format(benchmark=name), folder / "assets" / f"{name}.csv")
+    datasets = [
+        _dataset(name, entry, summary, colours, folder)
+        for name, entry in summary["datasets"].items()
+    ]
     html = _template().render(
         version=__version__,
         labels=labels(summary),
         colours=colours,
-        datasets=[
-            _dataset(name, entry, summary, colours, folder)
-            for name, entry in summary["datasets"].items()
-        ],
+        datasets=datasets,
         timings=read_timings(summary["datasets"]),
-        settings=read_settings(summary["datasets"]),
+        settings=read_settings(summary["datasets"], {d["name"]: d["specs"] for d in datasets}),
     )
     with replacing(output) as temporary:
         temporary.write_text(html, encoding="utf-8")
@@ -112,10 +113,33 @@ def labels(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """The part of a data set that the pictures and histograms come from."""
+    """What the page looks at of a data set: all lists of files, but few masks."""
 
-    images: Mapping[str, ImageShard]  # shard name -> images
-    masks: Mapping[str, Mapping[str, MaskFile]]  # method -> shard name -> masks
+    count: int  # of images
+    broken: Sequence[Skipped]
+    ignored: Sequence[Skipped]
+    images: Mapping[str, ImageShard]  # shard name -> images, of the shards that are shown
+    masks: Mapping[str, Mapping[str, MaskFile]]  # method -> shard name -> masks, of the same
+
+
+def _load(name: str, entry: Mapping[str, Any]) -> _Loaded:
+    listed = shards.names(entry["shards"])
+    count, broken, ignored, images = 0, [], [], {}
+    for shard in listed:
+        found = read_image_shard(Path(paths.IMAGES.format(dataset=name, shard=shard)))
+        count += len(found.records)
+        broken += found.broken
+        ignored += found.ignored
+        if len(images) < SHARDS_READ:
+            images[shard] = found
+    masks = {
+        method: {
+            shard: read_masks(Path(paths.MASKS.format(dataset=name, masks=method, shard=shard)))[1]
+            for shard in images
+        }
+        for method in entry["masks"]
+    }
+    return _Loaded(count, broken, ignored, images, masks)
 
 
 def _dataset(
@@ -125,42 +149,28 @@ def _dataset(
     colours: Mapping[str, str],
     folder: Path,
 ) -> dict[str, Any]:
-    listed = shards.names(entry["shards"])
-    read = listed[:SHARDS_READ]
-    images, counts = {}, {"images": 0, "broken": [], "ignored": []}
-    for shard in listed:
-        found = read_image_shard(Path(paths.IMAGES.format(dataset=name, shard=shard)))
-        counts["images"] += len(found.records)
-        counts["broken"] += found.broken
-        counts["ignored"] += found.ignored
-        if shard in read:
-            images[shard] = found
-    masks = {
-        method: {
-            shard: read_masks(Path(paths.MASKS.format(dataset=name, masks=method, shard=shard)))[1]
-            for shard in read
-        }
-        for method in entry["masks"]
-    }
-    statistics = {method: _statistics(files.values()) for method, files in masks.items()}
+    loaded, total = _load(name, entry), entry["shards"]
+    statistics = {method: _statistics(files.values()) for method, files in loaded.masks.items()}
+    read = len(loaded.images)
     return {
         "name": name,
         "kind": entry["kind"],
-        "images": counts["images"],
-        "partial": f"the first {len(read)} of {len(listed)} shards" if listed != read else "",
-        "broken": by_reason(counts["broken"]),
-        "ignored": by_reason(counts["ignored"]),
+        "images": loaded.count,
+        "partial": f"the first {read} of {total} shards" if read < total else "",
+        "broken": by_reason(loaded.broken),
+        "ignored": by_reason(loaded.ignored),
         "benchmarks": [
             tables.benchmark(benchmark, b, colours)
             for benchmark, b in summary["benchmarks"].items()
             if b["dataset"] == name
         ],
         "methods": [
-            _method_row(method, statistics[method], entry["masks"][method], colours[method])
-            for method in masks
+            _method_row(method, found, entry["masks"][method], colours[method])
+            for method, found in statistics.items()
         ],
         "plot": _histograms(statistics, colours),
-        "groups": _panels(name, entry, summary, _Loaded(images, masks), folder),
+        "groups": _panels(name, entry, summary, loaded, folder),
+        "specs": {m: next(iter(f.values())).info["spec"] for m, f in loaded.masks.items()},
     }
 
 

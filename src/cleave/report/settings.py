@@ -8,22 +8,27 @@ from typing import Any
 
 from cleave import paths
 from cleave.io import shards
-from cleave.io.coco import read_masks
 from cleave.io.images import read_image_shard
 from cleave.io.store import read_shard
 
 STORES = {"features": paths.FEATURES, "depth": paths.DEPTH, "graphs": paths.GRAPHS}
 
+Spec = Mapping[str, Any]
 
-def read_settings(datasets: Mapping[str, Any]) -> list[dict[str, str]]:
+
+def read_settings(
+    datasets: Mapping[str, Any], masks: Mapping[str, Mapping[str, Spec]]
+) -> list[dict[str, str]]:
     """A line a section, each once: `section`, `name`, `kind` and `fields` as "key value" text.
 
     Args:
         datasets: of `Config.summary`.
+        masks: data set to mask section to the spec in its files; they are large, so the caller,
+            who has read them, tells.
     """
-    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    found: dict[tuple[str, str], Spec] = {}
     for dataset, entry in datasets.items():
-        for section, name, spec in _specs(dataset, entry):
+        for section, name, spec in _specs(dataset, entry, masks[dataset]):
             found.setdefault((section, name), spec)
     order = ["datasets", *STORES, "masks"]
     return [
@@ -37,7 +42,9 @@ def read_settings(datasets: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def _specs(dataset: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def _specs(
+    dataset: str, entry: Mapping[str, Any], masks: Mapping[str, Spec]
+) -> Iterator[tuple[str, str, Spec]]:
     """Section, name and spec, read from the first shard of each."""
     shard = shards.names(entry["shards"])[0]
     names = {"dataset": dataset, "shard": shard}
@@ -47,9 +54,8 @@ def _specs(dataset: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, str, M
         for name in dict.fromkeys(row[section] for row in rows if section in row):
             with read_shard(Path(pattern.format(**names, **{section: name}))) as reader:
                 yield section, name, reader.spec
-    for name in entry["masks"]:
-        path = Path(paths.MASKS.format(**names, masks=name))
-        yield "masks", name, read_masks(path)[1].info["spec"]
+    for name, spec in masks.items():
+        yield "masks", name, spec
 
 
 def _text(value: Any) -> str:

@@ -199,38 +199,31 @@ def _published(
     Returns:
         `count`, `columns` (metrics that a published result has) and `rows`.
     """
-    found = {index: _cells(line) for index, line in enumerate(lines)}
-    known = {index: cells for index, cells in found.items() if cells}
-    metrics = [m for m in COLUMNS if any(m in cells for cells in known.values())]
-    rows = []
-    for index, cells in known.items():
-        line = lines[index]
-        data = line["kind"].removeprefix("train data: ")
-        parts = [line["features"], "" if data in UNSAID else f"trained on {data}"]
-        rows.append(
-            {
-                "name": line["method"],
-                "colour": "",
-                "made_of": ", ".join(part for part in parts if part not in UNSAID),
-                "source": line["source"],
-                "status": "" if line["status"] == "published" else line["status"],
-                "found": cells,
-            }
-        )
-    best_first = sorted(rows, key=lambda row: [-row["found"].get(m, (-1.0,))[0] for m in RANKING])
+    theirs = [row for line in lines if (row := _published_row(line))["found"]]
+    theirs.sort(key=lambda row: [-row["found"].get(m, (-1.0,))[0] for m in RANKING])
+    metrics = [m for m in COLUMNS if any(m in row["found"] for row in theirs)]
     this_run = [{**row, "source": "this run", "status": ""} for row in ours]
+
+    def values(found: Mapping[str, Cell]) -> list[str]:
+        return [f"{found[m][0]:.1f}" if m in found else "" for m in metrics]
+
     return {
-        "count": len(rows),
-        "columns": [" ".join(("box", COLUMNS[m][1])[m[:3] != "box" :]) for m in metrics],
-        "rows": [
-            row
-            | {
-                "values": [
-                    f"{row['found'][m][0]:.1f}" if m in row["found"] else "" for m in metrics
-                ]
-            }
-            for row in [*this_run, *best_first]
-        ],
+        "count": len(theirs),
+        "columns": [f"{'box ' * m.startswith('box')}{COLUMNS[m][1]}" for m in metrics],
+        "rows": [row | {"values": values(row["found"])} for row in [*this_run, *theirs]],
+    }
+
+
+def _published_row(line: Mapping[str, str]) -> dict[str, Any]:
+    data = line["kind"].removeprefix("train data: ")
+    parts = [line["features"], "" if data in UNSAID else f"trained on {data}"]
+    return {
+        "name": line["method"],
+        "colour": "",
+        "made_of": ", ".join(part for part in parts if part not in UNSAID),
+        "source": line["source"],
+        "status": "" if line["status"] == "published" else line["status"],
+        "found": _cells(line),
     }
 
 
