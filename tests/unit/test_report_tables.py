@@ -135,6 +135,17 @@ def test_a_benchmark_of_boxes_has_no_mask_columns(tmp_path, monkeypatch):
     assert "box AP50, %" in found["plot"]
 
 
+def test_ceilings_are_in_the_table_but_do_not_squeeze_the_plot(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    entry = write_benchmark(tmp_path)
+    table = Path(paths.TABLE.format(benchmark="b"))
+    table.write_text(table.read_text().replace("trivial", "ceiling"))
+    found = tables.benchmark("b", entry, {})
+    assert [row["name"] for row in found["rows"]] == ["first", "second", "centre box"]
+    assert "second" in found["plot"]
+    assert "centre box" not in found["plot"]
+
+
 def test_best_iou_joins_the_benchmarks_of_a_data_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     entry = write_benchmark(tmp_path)
@@ -270,7 +281,8 @@ def test_no_image_is_chosen_twice(count, sampled, extremes):
 
 
 @pytest.mark.parametrize(
-    ("counts", "expected"), [((4, 2), 6), ((6, 7), 7), ((9, 9), 9), ((6, 13), 7), ((1, 27), 9)]
+    ("counts", "expected"),
+    [((4, 2), 5), ((6, 7), 7), ((8, 8), 8), ((7, 9), 5), ((6, 13), 7), ((1, 27), 7)],
 )
 def test_pictures_beside_each_other(counts, expected):
     assert gallery.columns(*counts) == expected

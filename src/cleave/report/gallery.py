@@ -29,7 +29,7 @@ from cleave.types import Array, MaskSet, Size
 
 FOUND = 0.5  # IoU from which a mask counts as that of an object, as in AP50
 DRAWN = 3 * THUMBNAIL // 2  # overlays are drawn larger and shrunk, for smooth outlines
-FEWEST, MOST = 6, 9  # pictures beside each other
+FEWEST, MOST = 5, 8  # pictures beside each other
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ def palette(count: int) -> Array:
 
     Lightness alternates, because hues of a green lie close together to the eye.
     """
-    hues = (0.58 + 0.61803398875 * np.arange(count)) % 1.0
+    hues = (0.9 + 0.61803398875 * np.arange(count)) % 1.0
     lights = np.array([0.60, 0.48, 0.72])[np.arange(count) % 3]
     colours = [
         [round(255 * c) for c in colorsys.hls_to_rgb(hue, light, 0.9)]

@@ -114,8 +114,8 @@ def distributions(rows: Sequence[Row], columns: Sequence[tuple[Axis, Sequence[Ar
 
 
 def linear(title: str, low: float, high: float) -> Axis:
-    """An axis over [low, high], widened to round ends; of width 1 if there is nothing to show."""
-    if high <= low:
+    """An axis over [low, high], widened to round ends; of width 1 where they are all but equal."""
+    if high - low <= 1e-6 * max(1.0, abs(low), abs(high)):
         high = low + 1.0
     step = 10.0 ** math.floor(math.log10((high - low) / 4))
     step *= next(m for m in (1, 2, 5, 10) if (high - low) / (m * step) <= 5)
@@ -136,7 +136,7 @@ def logarithmic(title: str, low: float, high: float) -> Axis:
 
 def _plain(value: float) -> str:
     """No exponent, no noise digits: 0.001, 20, 100."""
-    return np.format_float_positional(float(f"{value:.6g}"), trim="-")
+    return np.format_float_positional(float(f"{value:.9g}"), trim="-")
 
 
 def _figure(

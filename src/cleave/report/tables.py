@@ -152,6 +152,7 @@ def _row(
         "name": line["method"],
         "colour": colours.get(row["of"], plots.BASELINE),
         "baseline": row["baseline"],
+        "role": line["role"],
         "ours": row.get("kind") in OURS,
         "made_of": trivial if row["baseline"] else describe(row),
         "saw_labels": line["saw_labels"],
@@ -233,11 +234,12 @@ def _plot(
     rows: Sequence[Mapping[str, Any]],
     colours: Mapping[str, str],
 ) -> str:
+    """Intervals of the main metrics; without ceilings, which would squeeze all others."""
+    shown = [i for i, line in enumerate(lines) if line["role"] != "ceiling"]
     metrics = [m for m in PLOTS if any(m in found for found in cells)][:MOST_PLOTS]
-    columns = {PLOTS[m]: [_interval(found.get(m)) for found in cells] for m in metrics}
+    columns = {PLOTS[m]: [_interval(cells[i].get(m)) for i in shown] for m in metrics}
     names = [
-        plots.Row(line["method"], colours.get(row["of"], plots.BASELINE))
-        for line, row in zip(lines, rows, strict=True)
+        plots.Row(lines[i]["method"], colours.get(rows[i]["of"], plots.BASELINE)) for i in shown
     ]
     return plots.intervals(names, columns)
 
