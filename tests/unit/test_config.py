@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,11 @@ def test_all_errors_come_at_once(raw):
 )
 def test_committed_configs_are_valid(path):
     config.load(yaml.safe_load(path.read_text()))
+
+
+def test_the_readmes_config_is_valid():
+    text = (REPOSITORY / "README.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        assert config.load(yaml.safe_load(block)).targets
