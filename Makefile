@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default
+SNAKEMAKE := $(BIN)/snakemake
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo test check bench coverage format clean
