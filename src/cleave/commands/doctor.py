@@ -16,12 +16,14 @@ REQUIRED = (
     ("timm", "timm", "ViT features"),
     ("transformers", "transformers", "ZoeDepth, Depth Anything"),
     ("PyMaxflow", "maxflow", "min-cut (GPL; `solver: dinic` does without)"),
-    ("opencv-python-headless", "cv2", "EXR depth, colour spaces"),
+    ("opencv-python-headless", "cv2", "float TIFF and PFM depth files"),
     ("faster-coco-eval", "faster_coco_eval", "AP and AR"),
     ("snakemake", "snakemake", "the workflow"),
 )
 OPTIONAL = (
     ("pydensecrf2", "pydensecrf", "dense CRF (`refine: crf`)", "crf", "`refine: guided`"),
+    ("OpenEXR", "OpenEXR", "EXR depth files", "formats", "another format"),
+    ("pillow-heif", "pillow_heif", "HEIC photos", "formats", "JPEG"),
     ("diffusers", "diffusers", "Marigold depth", "diffusion", "another depth source"),
     ("snakemake-executor-plugin-slurm", "snakemake_executor_plugin_slurm", "SLURM", "slurm", ""),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import textwrap
 
 from cleave.registry import PLUGINS, lookup
 from cleave.spec import to_mapping
@@ -18,7 +19,10 @@ def run(options: argparse.Namespace) -> None:
             first = (plugin.__doc__ or "").strip().splitlines()[0]
             licence = getattr(plugin, "licence", "Apache-2.0")
             print(f"  {kind:<16} {first}  [{licence}]")
-            print(f"  {'':<16} {_fields(plugin)}")
+            indent = " " * 19
+            print(
+                textwrap.fill(_fields(plugin), 100, initial_indent=indent, subsequent_indent=indent)
+            )
 
 
 def _fields(plugin: type) -> str:

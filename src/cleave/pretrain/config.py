@@ -123,7 +123,7 @@ class Distil:
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain:
-    """The whole run: MAE, then distillation from the MAE encoder."""
+    """A small ViT trained on a data set: MAE, then distillation from the MAE encoder."""
 
     architecture: Architecture = field(default_factory=Architecture)
     photometric: Photometric = field(default_factory=Photometric)
