@@ -382,7 +382,7 @@ def test_images_without_objects_have_no_iou(copy):
 
 
 def test_only_the_first_shards_are_shown_and_the_page_says_so(copy, monkeypatch):
-    monkeypatch.setattr(paths, "SHARDS_SHOWN", 1)
+    monkeypatch.setattr(page, "SHARDS_SHOWN", 1)
     made = Page(make_report(only(copy, "crowded")))
     text = " ".join(made.text("p"))
     assert "From the first 1 of 2 shards" in text

@@ -22,6 +22,7 @@ from cleave.report.settings import read_settings
 from cleave.report.timings import read_timings
 
 SAMPLED, EXTREMES = 6, 3  # panels a data set: by lot; and the best and the worst ones
+SHARDS_SHOWN = 4  # pictures and histograms of a large data set come from its first shards
 LISTED = 200  # files that are named one by one
 SMALLEST = 1e-3  # % of the image, the left end of the areas at most
 
@@ -129,7 +130,7 @@ def _load(name: str, entry: Mapping[str, Any]) -> _Loaded:
         count += len(found.records)
         broken += found.broken
         ignored += found.ignored
-        if len(images) < paths.SHARDS_SHOWN:
+        if len(images) < SHARDS_SHOWN:
             images[shard] = found
     masks = {
         method: {
