@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from mask_twins import bipartition_naive, flood, patches_of, random_scene, scene_of
@@ -23,6 +25,88 @@ def parts_naive(active, z, tau):
             labels |= dict.fromkeys(found, count)
             count += 1
     return labels
+
+
+def merged_naive(active, z, tau, fragment):
+    """Parts of fewer than `fragment` patches join a neighbour across the smallest |dz| first."""
+    labels = parts_naive(active, z, tau)
+    while True:
+        sizes = Counter(labels.values())
+        seams = []
+        for p in sorted(labels):
+            for q in sorted((p[0] + r, p[1] + c) for r, c in EIGHT):
+                if not (p < q and q in labels) or labels[p] == labels[q]:
+                    continue
+                if min(sizes[labels[p]], sizes[labels[q]]) < fragment:
+                    seams.append((abs(z[p] - z[q]), p, q))
+        if not seams:
+            return labels
+        _, p, q = min(seams)
+        keep, lost = labels[p], labels[q]
+        labels = {place: keep if label == lost else label for place, label in labels.items()}
+
+
+def core_naive(part, grid):
+    """The patch whose nearest patch outside the part, the grid's rim included, is farthest."""
+    h, w = grid
+    outside = [(r, c) for r in range(-1, h + 1) for c in range(-1, w + 1) if (r, c) not in part]
+    reach = {p: min((p[0] - r) ** 2 + (p[1] - c) ** 2 for r, c in outside) for p in part}
+    return min(p for p in part if reach[p] == max(reach.values()))
+
+
+def cleave3d_naive(scene, method):
+    """(part, score, trust of each of its patches) for every mask, cut after cut."""
+    h, w = scene.graph.grid
+    patch = scene.depth.values.shape[0] // h
+    z = scene.depth.values.astype(float).reshape(h, patch, w, patch).min((1, 3))
+    z = (z - z.min()) / (z.max() - z.min())
+    painted, result = np.zeros((h, w), bool), []
+    for _ in range(method.max_cuts):
+        _, foreground = bipartition_naive(scene, painted)
+        active = foreground & ~painted
+        if not active.any():
+            break
+        labels = merged_naive(active, z, method.tau_depth, method.fragment)
+        taus = [method.tau_depth * 2 ** (-1 + 2 * i / 5) for i in range(6)]
+        others = [merged_naive(active, z, tau, method.fragment) for tau in taus]
+        for label in dict.fromkeys(labels.values()):
+            part = {p for p in labels if labels[p] == label}
+            if len(part) <= method.small * h * w:
+                continue
+            core = core_naive(part, (h, w))
+            again = [{p for p in other if other[p] == other[core]} for other in others]
+            score = sum(len(a & part) / len(a | part) for a in again) / 6
+            result.append((part, score, {p: sum(p in a for a in again) / 6 for p in part}))
+        painted = painted | foreground
+    return result
+
+
+@pytest.mark.parametrize("fragment", [1, 3, 5])
+@pytest.mark.parametrize("seed", range(8))
+def test_the_whole_method_equals_its_definition(seed, fragment):
+    """Noise of half the threshold makes fragments and masks that are not stable."""
+    scene = random_scene(seed, 11, 12, depth_noise=0.02)
+    method = Cleave3D(refine="none", fragment=fragment)
+    found = method(scene)
+    expected = cleave3d_naive(scene, method)
+    masks = patches_of(found, scene.graph.grid)
+    got = {frozenset(map(tuple, np.argwhere(m).tolist())): i for i, m in enumerate(masks)}
+    assert set(got) == {frozenset(part) for part, _, _ in expected}
+    for part, score, trust in expected:
+        i = got[frozenset(part)]
+        assert found.scores[i] == pytest.approx(score)
+        for place in part:
+            assert found.trust[i][place] == pytest.approx(trust[place], abs=1e-3)
+
+
+def test_those_scenes_hold_fragments_and_unstable_masks():
+    """Guards the comparison above against scenes on which every answer is the same."""
+    scenes = [random_scene(seed, 11, 12, depth_noise=0.02) for seed in range(8)]
+    kept, raw = ([Cleave3D(refine="none", fragment=f)(s) for s in scenes] for f in (5, 1))
+    assert sum(r.notes["parts"] for r in raw) > 1.4 * sum(k.notes["parts"] for k in kept)
+    scores = np.concatenate([k.scores for k in kept])
+    assert len(scores) >= 16
+    assert 0 < (scores < 0.9).mean() < 1
 
 
 def two_blocks(gap, h=12, w=20):

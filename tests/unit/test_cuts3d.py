@@ -6,12 +6,12 @@ from collections import deque
 import numpy as np
 import pytest
 from mask_twins import FOUR, PATCH, bipartition_naive, flood, patches_of, random_scene, scene_of
-from scipy.ndimage import uniform_filter
 
 from cleave.masks.cuts3d import CutS3D, Terminals, _terminals
+from cleave.ops.points import pool_depth
 from cleave.registry import make
 from cleave.spec import ConfigError
-from cleave.types import DepthMap, Scene
+from cleave.types import DepthMap, Scene, Size
 
 LITERAL = {
     "coordinate_scale": 1.0,
@@ -268,15 +268,20 @@ def test_terminals_are_the_extremes_of_salience_inside_and_their_regions_disjoin
 
 
 def toy_discs(gap, seed):
-    """Two discs that touch on a 60 x 60 grid, s and t in their middles."""
-    rows, columns = np.indices((60, 60))
-    first = (rows - 30) ** 2 + (columns - 20) ** 2 <= 14**2
-    second = ((rows - 30) ** 2 + (columns - 41) ** 2 <= 14**2) & ~first
-    z = np.where(first, 0.3, np.where(second, 0.3 + gap, 1.0))
-    z = uniform_filter(z, (1, 3)) if gap < 0.5 else z  # pooled depth bridges a small step
-    z = z + np.random.default_rng(seed).normal(0, 0.005, z.shape)
-    cloud = np.stack([columns / 59, rows / 59, z], 2).reshape(-1, 3)
-    return first, second, cloud
+    """Two discs that touch, seen at 480 px and averaged to 60 x 60 patches.
+
+    Averaging makes patches between the two depths along the seam: the bridges of the k-NN graph.
+    """
+    rows, columns = np.indices((480, 480))
+    first = (rows - 240) ** 2 + (columns - 159) ** 2 <= 110**2
+    second = ((rows - 240) ** 2 + (columns - 324) ** 2 <= 110**2) & ~first
+    depth = np.where(first, 0.3, np.where(second, 0.3 + gap, 1.0))
+    maps = (depth, first.astype(float), second.astype(float))
+    z, one, two = (pool_depth(values, Size(60, 60), "area") for values in maps)
+    inside = one + two > 0.5
+    z = np.where(inside, z + np.random.default_rng(seed).normal(0, 0.005, z.shape), 1.0)
+    cloud = np.stack([*np.indices((60, 60))[::-1] / 59, z], 2).reshape(-1, 3)
+    return inside & (one > two), inside & (one <= two), cloud
 
 
 def toy_iou(gap, seed, radius, **fields):
@@ -298,7 +303,7 @@ def toy_iou(gap, seed, radius, **fields):
 @pytest.mark.parametrize("outside", ["drop", "push_back"])
 @pytest.mark.parametrize("capacity", ["distance", "unit", "hinge", "exp"])
 def test_toy_discs_far_apart_need_no_cut(capacity, outside):
-    assert toy_iou(0.5, 0, 0, capacity=capacity, outside=outside) >= 0.99
+    assert toy_iou(0.5, 0, 0, capacity=capacity, outside=outside) >= 0.93
 
 
 @pytest.mark.parametrize("gap", [0.2, 0.1])
