@@ -84,8 +84,8 @@ def cleave3d_naive(scene, method):
 @pytest.mark.parametrize("fragment", [1, 3, 5])
 @pytest.mark.parametrize("seed", range(8))
 def test_the_whole_method_equals_its_definition(seed, fragment):
-    """Noise of half the threshold makes fragments and masks that are not stable."""
-    scene = random_scene(seed, 11, 12, depth_noise=0.02)
+    """Noise above the threshold makes fragments and masks that are not stable."""
+    scene = random_scene(seed, 11, 12, depth_noise=0.04)
     method = Cleave3D(refine="none", fragment=fragment)
     found = method(scene)
     expected = cleave3d_naive(scene, method)
@@ -101,9 +101,9 @@ def test_the_whole_method_equals_its_definition(seed, fragment):
 
 def test_those_scenes_hold_fragments_and_unstable_masks():
     """Guards the comparison above against scenes on which every answer is the same."""
-    scenes = [random_scene(seed, 11, 12, depth_noise=0.02) for seed in range(8)]
+    scenes = [random_scene(seed, 11, 12, depth_noise=0.04) for seed in range(8)]
     kept, raw = ([Cleave3D(refine="none", fragment=f)(s) for s in scenes] for f in (5, 1))
-    assert sum(r.notes["parts"] for r in raw) > 1.4 * sum(k.notes["parts"] for k in kept)
+    assert sum(r.notes["parts"] for r in raw) > 2 * sum(k.notes["parts"] for k in kept)
     scores = np.concatenate([k.scores for k in kept])
     assert len(scores) >= 16
     assert 0 < (scores < 0.9).mean() < 1
