@@ -1,7 +1,7 @@
 # From a folder of photos to pseudo-masks, a benchmark table and a report.
 # The config (config.yaml, or yours with --configfile) names the sections; each rule is one stage.
 
-if not config:
+if not config and not workflow.overwrite_configfiles:
 
     configfile: "config.yaml"
 
@@ -13,6 +13,7 @@ rule all:
     default_target: True
     input:
         everything(),
+        page(),
 
 
 include: "workflow/rules/images.smk"

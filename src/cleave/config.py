@@ -113,17 +113,23 @@ class Config:
             "kind": plugin_kind("masks", section.plugin),
             "baseline": False,
         }
-        labelled = []
-        pending = [section]
+        labelled = [section]
+        for key, name in self.parts(masks):
+            row.setdefault(key, name)
+            labelled.append(self[REFERENCES[key]][name])
+        seen = [(part.name, getattr(part.plugin, "saw_labels", "")) for part in labelled]
+        return row | {"saw_labels": sorted({f"{name}: {text}" for name, text in seen if text})}
+
+    def parts(self, masks: str) -> list[tuple[str, str]]:
+        """(key, name) of each section that a mask section is made of, the nearest first."""
+        found: list[tuple[str, str]] = []
+        pending = [self["masks"][masks]]
         while pending:
-            current = pending.pop()
-            if text := getattr(current.plugin, "saw_labels", ""):
-                labelled.append(f"{current.name}: {text}")
-            for key, (name,) in sorted(current.references.items()):
+            for key, names in sorted(pending.pop(0).references.items()):
                 if key != "dataset":  # what the weights were trained on, not what is cut
-                    row[key] = name
-                    pending.append(self[REFERENCES[key]][name])
-        return row | {"saw_labels": sorted(set(labelled))}
+                    found.append((key, names[0]))
+                    pending.append(self[REFERENCES[key]][names[0]])
+        return list(dict.fromkeys(found))
 
     def table(self, benchmark: str) -> str:
         """Canonical JSON of what a benchmark's table says about its rows."""

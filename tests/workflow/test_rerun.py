@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 from conftest import RAISED
@@ -107,20 +108,29 @@ def test_raised_version_of_a_stage_reruns_it(project):
     assert project.planned(before=RAISED.format(stage="graphs")) == GRAPHS | MASKCUT | CLEAVE3D
 
 
-def test_lost_result_is_made_again_with_what_follows(project):
-    (project.results / "control/masks/cleave3d/0001-of-0001.json").unlink()
-    (project.results / "tables/crowded.md").unlink()
-    assert project.planned() == masks("cleave3d", "control") | RECIPE | TABLE
+@pytest.mark.parametrize(
+    ("lost", "expected"),
+    [
+        ("control/masks/cleave3d/0001-of-0001.json", masks("cleave3d", "control") | RECIPE),
+        ("tables/crowded.md", TABLE),
+        ("benchmarks/crowded/maskcut/predictions.json", scored("maskcut")),
+        (
+            "crowded/graphs/colour/0002-of-0002.h5",
+            {"crowded/graphs/colour/0002-of-0002.h5"}
+            | {f"crowded/masks/{name}/0002-of-0002.json" for name in ("maskcut", "cleave3d")}
+            | scored("maskcut", "cleave3d"),
+        ),
+    ],
+)
+def test_lost_file_is_made_again_with_what_follows(project, lost, expected):
+    (project.results / lost).unlink()
+    assert project.planned() == expected
 
 
-def test_lost_caches_are_made_again_only_when_they_are_needed(project):
-    lost = ("features/colour/0001-of-0001.h5", "depth/sensor/0001-of-0001.h5")
-    for name in lost:
-        (project.results / "control" / name).unlink()
-    assert project.planned() == set()
-    project.change(lambda config: config["masks"]["cleave3d"].update(max_cuts=2))
-    again = {f"control/{name}" for name in (*lost, "graphs/colour/0001-of-0001.h5")}
-    assert project.planned() == CLEAVE3D | again
+def test_caches_may_be_deleted_where_results_are_named(project):
+    for folder in ("features", "depth", "graphs"):
+        shutil.rmtree(project.results / "control" / folder)
+    assert project.planned("results/recipes/control/annotations.json") == set()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from itertools import chain
 
 from snakemake.exceptions import WorkflowError
 
@@ -23,7 +24,14 @@ def one_of(kind):
 
 
 BASELINES = "|".join(cleave_config.BASELINES)
-CACHES = {"features": paths.FEATURES, "depth": paths.DEPTH, "graphs": paths.GRAPHS}
+PARTS = {
+    "pretrain": paths.WEIGHTS,
+    "features": paths.FEATURES,
+    "depth": paths.DEPTH,
+    "graphs": paths.GRAPHS,
+    "masks": paths.MASKS,
+}
+PER_BENCHMARK = (paths.PREDICTIONS, paths.SCORES, paths.TABLE, paths.TABLE_TEXT)
 
 
 wildcard_constraints:
@@ -138,23 +146,29 @@ def table_rows(wildcards):
     return expand(paths.SCORES, benchmark=wildcards.benchmark, of=rows)
 
 
+def parts():
+    """Groups of files: every shard of all that the mask sections asked for are made of."""
+    for dataset, masks in SECTIONS.targets:
+        yield all_shards(dataset, paths.IMAGES)
+        for key, name in (("masks", masks), *SECTIONS.parts(masks)):
+            yield all_shards(dataset, PARTS[key], **{key: name})
+            if key == "pretrain":
+                yield all_shards(SECTIONS["pretrain"][name].reference("dataset"), paths.IMAGES)
+
+
 def everything():
-    """What `snakemake` makes when no target is named; the caches in between come and go freely."""
-    recipes, benchmarks = SECTIONS["recipes"], SECTIONS["benchmarks"]
-    files = expand(paths.RECIPE, recipe=recipes)
-    files += expand([paths.TABLE, paths.TABLE_TEXT], benchmark=benchmarks)
-    for dataset, masks in SECTIONS.targets:
-        files += all_shards(dataset, paths.MASKS, masks=masks)
-    return files + ([paths.REPORT] if SECTIONS.targets else [])
+    """All files but the report: each is a target, not only those that come last.
 
-
-def shown():
-    """An input: all that the report looks at."""
-    files = set(everything()) - {paths.REPORT}
-    for dataset, masks in SECTIONS.targets:
-        files.update(all_shards(dataset, paths.IMAGES))
-        caches = SECTIONS.provenance(masks)
-        for key in caches.keys() & CACHES.keys():
-            of_section = all_shards(dataset, CACHES[key], **{key: caches[key]})
-            files.update(of_section[: paths.SHARDS_SHOWN])
+    Snakemake takes note of a job's params even where the job failed, and misses no file in the
+    middle: at the next run it would take what follows for made by a job that never ended.
+    """
+    files = {*chain.from_iterable(parts()), *expand(paths.RECIPE, recipe=SECTIONS["recipes"])}
+    for benchmark in SECTIONS["benchmarks"]:
+        rows = [row["of"] for row in SECTIONS.rows(benchmark)]
+        files.update(expand(PER_BENCHMARK, benchmark=benchmark, of=rows))
     return sorted(files)
+
+
+def page():
+    """The report, where there is anything to show."""
+    return [paths.REPORT] if SECTIONS.targets else []

@@ -1,6 +1,6 @@
 rule report:
     input:
-        shown(),
+        everything(),
     output:
         paths.REPORT,
     log:

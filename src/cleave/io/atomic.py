@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cleave.types import DataError
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -60,3 +62,15 @@ def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
             value, sort_keys=True, indent=indent, separators=separators, allow_nan=False
         )
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON.
+
+    Raises:
+        DataError: the file is missing, cut short, or no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not readable as JSON ({error}); delete it to redo it") from None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 from cleave.benchmarks import table
+from cleave.io.atomic import read_json
 from cleave.stages.job import Job
 
 
 def run(job: Job) -> None:
     """Orders the rows as the config does and sets the published numbers below them."""
-    files = [json.loads(path.read_text(encoding="utf-8")) for path in job.inputs["scores"]]
+    files = [read_json(path) for path in job.inputs["scores"]]
     scores = {file["of"]: file["scores"] for file in files}
     published = files[0]["spec"].get("published", "")
     frame = table.build(job.spec["rows"], scores, published)
