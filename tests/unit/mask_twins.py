@@ -9,15 +9,21 @@ from cleave.types import DepthMap, Image, PatchGraph, Scene, Size
 PATCH = 4  # pixels
 
 
-def random_scene(seed, h=7, w=7, noise=0.25, depth_noise=0.01):
-    """Rectangles of one class at several depths on a background; features are noisy classes."""
+def random_scene(seed, h=7, w=7, noise=0.25, depth_noise=0.01, likeness=0.0):
+    """Rectangles of two classes at several depths on a background; features are noisy classes.
+
+    `likeness` is how much the second class resembles the background: above 0 it is often left for
+    the second cut.
+    """
     rng = np.random.default_rng(seed)
     classes, z = np.zeros((h, w), int), np.full((h, w), 1.0)
     for _ in range(4):
         top, left = rng.integers(0, h - 2), rng.integers(0, w - 2)
         block = (slice(top, top + rng.integers(2, 5)), slice(left, left + rng.integers(2, 5)))
         classes[block], z[block] = rng.integers(1, 3), rng.random() * 0.8
-    features = np.eye(3)[classes] + rng.normal(0, noise, (h, w, 3))
+    embeddings = np.eye(3)
+    embeddings[2, 0] = likeness
+    features = embeddings[classes] + rng.normal(0, noise, (h, w, 3))
     z += rng.normal(0, depth_noise, (h, w))
     return scene_of(features, z)
 
