@@ -40,8 +40,9 @@ def run(job: Job) -> None:
         }
         found: Iterator[tuple[str, MaskSet]] = map(cut, progress(job, shard))
         write_masks(job.output, shard.records, found, dataset=shard.spec, **job.attributes)
-    if notes:
-        log.info("masks: %s", ", ".join(f"{key} {value:g}" for key, value in sorted(notes.items())))
+    if shard.records:
+        means = (f"{key} {value / len(shard.records):.3g}" for key, value in sorted(notes.items()))
+        log.info("masks, mean an image: %s", ", ".join(means))
 
 
 def _blank(record: ImageRecord) -> Image:
