@@ -13,10 +13,16 @@ pytestmark = pytest.mark.workflow
 IMAGES = 1_281_167  # of ImageNet-1K train
 
 
-@pytest.fixture(scope="module")
-def imagenet(tmp_path_factory) -> Project:
-    """A folder with ImageNet's list of names and an empty annotation file, and no photo."""
-    project = Project(tmp_path_factory.mktemp("imagenet"))
+def jobs(project: Project, preset: str) -> dict[str, int]:
+    """How many jobs of each rule a preset plans."""
+    shutil.copy(REPOSITORY / f"workflow/presets/{preset}.yaml", project.config_file)
+    printed = project.snakemake("--dry-run", "--quiet", "rules")
+    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE)}
+
+
+def test_imagenet_plans_a_job_a_shard(tmp_path):
+    """From ImageNet's list of names and an empty annotation file; `cutler_imagenet` is a part."""
+    project = Project(tmp_path / "imagenet")
     data = project.folder / "data"
     (data / "imagenet/train").mkdir(parents=True)
     with open(data / "imagenet/train.txt", "w") as file:
@@ -24,16 +30,19 @@ def imagenet(tmp_path_factory) -> Project:
     (data / "coco/val2017").mkdir(parents=True)
     (data / "coco/annotations").mkdir()
     (data / "coco/annotations/instances_val2017.json").write_text("{}")
-    return project
+    planned = jobs(project, "cuts3d_imagenet")
+    masks = len(project.config["benchmarks"]["coco_val2017"]["masks"])
+    shards = 1300 + 8
+    assert planned["images"] == planned["features"] == planned["depth"] == shards
+    assert planned["masks"] == 1300 + 8 * masks
+    assert planned["recipe"] == planned["table"] == planned["report"] == 1
 
 
-@pytest.mark.parametrize("preset", ["cutler_imagenet", "cuts3d_imagenet"])
-def test_imagenet_preset_plans_a_job_a_shard(imagenet, preset):
-    shutil.copy(REPOSITORY / f"workflow/presets/{preset}.yaml", imagenet.config_file)
-    done = imagenet.snakemake("--dry-run", "--quiet", "rules")
-    jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
-    masks = len(imagenet.config["benchmarks"]["coco_val2017"]["masks"])
-    assert int(jobs["images"]) == 1300 + 8
-    assert int(jobs["features"]) == 1300 + 8
-    assert int(jobs["masks"]) == 1300 + 8 * masks
-    assert int(jobs["recipe"]) == 1
+@pytest.mark.parametrize("preset", ["components", "pretrain"])
+def test_presets_on_scenes_plan(tmp_path, preset):
+    project = Project(tmp_path / preset)
+    (project.folder / "data/unlabeled").mkdir(parents=True)
+    (project.folder / "data/unlabeled/photo.jpg").touch()
+    planned = jobs(project, preset)
+    assert planned["report"] == 1
+    assert planned["features"] > 1

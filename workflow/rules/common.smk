@@ -1,14 +1,20 @@
 # The only Python of the workflow: the config as a graph, and the files a wildcard stands for.
 
+import contextlib
 import functools
+import os
 import re
+import sys
 from itertools import chain
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from cleave import config as cleave_config
 from cleave import paths
 from cleave.io import shards
+from cleave.io.images import read_image_shard
+from cleave.io.seen import Seen
 from cleave.stages.versions import VERSIONS
 from cleave.types import CleaveError
 
@@ -62,11 +68,30 @@ def dataset_files(name):
     return [] if file is None else [file]
 
 
+def digests(dataset):
+    """The sha256 of each photo by its path, as far as an earlier run listed it."""
+    root = os.path.expanduser(SECTIONS["datasets"][dataset].plugin.root)
+    found = {}
+    for path in all_shards(dataset, paths.IMAGES):
+        with contextlib.suppress(CleaveError):
+            found |= {os.path.join(root, r.path): r.digest for r in read_image_shard(path).records}
+    if found:
+        print(f"datasets.{dataset}: comparing photos that have a new time", file=sys.stderr)
+    return found
+
+
 @functools.cache
 def fingerprints(dataset):
     """A text per shard of a data set; looks at its folder once."""
+    plugin = SECTIONS["datasets"][dataset].plugin
     try:
-        return SECTIONS["datasets"][dataset].plugin.fingerprints()
+        if not getattr(plugin, "watch", False):
+            return plugin.fingerprints()
+        # Beside Snakemake's record of the params, for which it is kept: both are lost together.
+        seen = Seen(Path(".snakemake", "cleave", f"{dataset}.json"), lambda: digests(dataset))
+        texts = plugin.fingerprints(seen.look)
+        seen.save()
+        return texts
     except CleaveError as error:
         raise WorkflowError(f"datasets.{dataset}: {error}") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -57,8 +57,11 @@ class Folder:
             if not suffix.startswith(".") or suffix != suffix.lower() or len(suffix) < 2:
                 raise ConfigError(f"suffixes: {suffix!r}; write it like '.jpg', in lower case")
 
-    def fingerprints(self) -> list[str]:
+    def fingerprints(self, look: Callable[[str], str] = status) -> list[str]:
         """One text per shard that changes with its photos; opens none of them.
+
+        Args:
+            look: path to a text that changes with the photo; by default its size and time.
 
         Raises:
             ConfigError: the root or the list file is not there.
@@ -73,7 +76,7 @@ class Folder:
                     prints.add(found, found.reason)
             else:
                 photos += 1
-                prints.add(found, status(os.path.join(root, found.path)) if self.watch else "")
+                prints.add(found, look(os.path.join(root, found.path)) if self.watch else "")
         self._refuse_none(photos, example)
         return prints.texts()
 
