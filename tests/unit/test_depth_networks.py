@@ -133,7 +133,7 @@ def test_zoedepth_averages_with_the_mirrored_image(zoedepth):
     once, twice = (naive(zoedepth, network, i, (60, 80), **sizes) for i in (image, mirror))
     averaged = ZoeDepth(model=zoedepth, flip=True)(image).values
     expected = np.maximum((once + twice[:, ::-1]) / 2, 0)
-    np.testing.assert_allclose(averaged, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(averaged, expected, rtol=1e-3)  # float32 through a whole network
     assert np.abs(averaged - ZoeDepth(model=zoedepth)(image).values).max() > 1e-3
 
 
