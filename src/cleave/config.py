@@ -186,7 +186,10 @@ def load(raw: Mapping[str, Any]) -> Config:
 def _section(kind: str, name: str, entry: Any, raw: Mapping[str, Any]) -> Section:
     where = f"{kind}.{name}"
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"{where}: a name may hold letters, digits, '_', '.' and '-' only")
+        raise ConfigError(
+            f"{kind}: {name!r} is no name; valid: letters, digits, '_', '.', '-', the first of "
+            "them a letter or a digit"
+        )
     if kind == "datasets" and name in RESERVED:
         raise ConfigError(f"{where}: this name is taken; not valid: {', '.join(sorted(RESERVED))}")
     if entry is not None and not isinstance(entry, Mapping):
@@ -218,7 +221,8 @@ def _section(kind: str, name: str, entry: Any, raw: Mapping[str, Any]) -> Sectio
 
 def _names(where: str, value: Any, section: str, raw: Mapping[str, Any]) -> tuple[str, ...]:
     names = tuple(map(str, value)) if isinstance(value, list | tuple) else (str(value),)
-    known = raw.get(section) or {}
+    entries = raw.get(section)
+    known = set(map(str, entries)) if isinstance(entries, Mapping) else set()
     for name in names:
         if name not in known:
             raise ConfigError(f"{where}: no {name!r} in {section}; {nearest(name, known)}")

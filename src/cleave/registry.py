@@ -53,7 +53,7 @@ def lookup(section: str, kind: str, where: str) -> type:
         ConfigError: no such plugin; the text lists those there are.
     """
     known = PLUGINS[section]
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         raise ConfigError(f"{where}: no kind {kind!r} of {section}; {nearest(kind, known)}")
     module, _, name = known[kind].partition(":")
     return getattr(importlib.import_module(module), name)
