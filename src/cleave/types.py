@@ -35,6 +35,11 @@ def _require(condition: bool, what: str) -> None:
         raise DataError(what)
 
 
+def _require_shape(name: str, value: Array | None, shape: tuple[int, ...]) -> None:
+    found = None if value is None else value.shape
+    _require(found in (None, tuple(shape)), f"{name}: expected {tuple(shape)}, got {found}")
+
+
 @dataclass(frozen=True)
 class Image:
     """One picture; `id`, its path in the data set without suffix, is the key joining artifacts."""
@@ -77,6 +82,8 @@ class FeatureMap:
         for name, facet in self.facets.items():
             _require(facet.ndim == 3, f"facet {name!r}: expected (h, w, C), got {facet.shape}")
             _require(bool(np.isfinite(facet).all()), f"facet {name!r} holds NaN or infinity")
+        _require(self.cls is None or self.cls.ndim == 1, "cls: expected (C,)")
+        _require_shape("attention", self.attention, (self.heads, *self.grid))
 
     @property
     def grid(self) -> Size:
@@ -95,6 +102,7 @@ class DepthMap:
         v = self.values
         _require(v.ndim == 2 and min(v.shape) > 0, f"depth: expected (H, W), got {v.shape}")
         _require(bool(np.isfinite(v).all()), "depth holds NaN or infinity")
+        _require(0 <= self.filled <= 1, f"filled: expected a share in [0, 1], got {self.filled}")
 
 
 @dataclass(frozen=True)
@@ -120,8 +128,13 @@ class PatchGraph:
         n = self.grid.height * self.grid.width
         _require(
             self.edges.shape == (n, (n + 7) // 8) and self.edges.dtype == np.uint8,
-            f"edges: expected ({n}, {(n + 7) // 8}) uint8, got {self.edges.shape}",
+            f"edges: expected ({n}, {(n + 7) // 8}) uint8, got {self.edges.shape} "
+            f"{self.edges.dtype}",
         )
+        _require_shape("importance", self.importance, self.grid)
+        if self.eigenvalues is not None:
+            _require_shape("eigenvectors", self.eigenvectors, (len(self.eigenvalues), n))
+            _require_shape("residuals", self.residuals, (len(self.eigenvalues),))
 
 
 @dataclass(frozen=True)
