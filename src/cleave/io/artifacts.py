@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from cleave.types import DepthMap, FeatureMap, PatchGraph, Size
+from cleave.types import DataError, DepthMap, FeatureMap, PatchGraph, Size
 
 Arrays = dict[str, np.ndarray]
 Attributes = dict[str, Any]
+_FLOAT16_PEAK = float(np.finfo(np.float16).max)
 
 
 def pack_features(features: FeatureMap) -> tuple[Arrays, Attributes]:
-    """float16: 2.8 MB for the keys of ViT-S/8 at 480 px."""
-    arrays = {f"facet_{name}": facet.astype(np.float16) for name, facet in features.facets.items()}
+    """float16: 2.8 MB for the keys of ViT-S/8 at 480 px.
+
+    Raises:
+        DataError: a value beyond what float16 holds.
+    """
+    arrays = {f"facet_{name}": _halved(name, facet) for name, facet in features.facets.items()}
     for name in ("cls", "attention"):
         if (value := getattr(features, name)) is not None:
-            arrays[name] = value.astype(np.float16)
+            arrays[name] = _halved(name, value)
     return arrays, {
         "size": features.size,
         "input_size": features.input_size,
         "stride": features.stride,
         "heads": features.heads,
     }
+
+
+def _halved(name: str, values: np.ndarray) -> np.ndarray:
+    peak = float(np.abs(values).max(initial=0))
+    if peak > _FLOAT16_PEAK:
+        raise DataError(f"{name}: reaches {peak:g}, more than the {_FLOAT16_PEAK:g} of float16")
+    return values.astype(np.float16)
 
 
 def unpack_features(arrays: Mapping[str, np.ndarray], attributes: Attributes) -> FeatureMap:
@@ -46,10 +59,15 @@ def unpack_features(arrays: Mapping[str, np.ndarray], attributes: Attributes) ->
 
 
 def pack_depth(depth: DepthMap) -> tuple[Arrays, Attributes]:
-    """float16 keeps 11 bits; a range beyond its 65,504 is scaled and the factor kept."""
+    """float16 keeps 11 bits of values in its range; others are scaled, and the factor is kept.
+
+    Between 1 and 60,000 a peak leaves room for 16,000 times nearer values at all bits. The factor
+    is a power of two, so that scaling itself rounds nothing.
+    """
     peak = float(np.abs(depth.values).max())
-    scale = peak / 60000.0 if peak > 60000.0 else 1.0
-    values = (depth.values / scale).astype(np.float16)
+    fits = peak == 0 or 1 <= peak <= 60000
+    scale = 1.0 if fits else 2.0 ** math.ceil(math.log2(peak / 60000))
+    values = (depth.values / np.float32(scale)).astype(np.float16)
     return {"values": values}, {"unit": depth.unit, "filled": depth.filled, "scale": scale}
 
 
