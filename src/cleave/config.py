@@ -178,9 +178,23 @@ def load(raw: Mapping[str, Any]) -> Config:
                 sections[kind][str(name)] = _section(kind, str(name), entry, raw)
             except ConfigError as error:
                 errors.append(str(error))
+    errors += [] if errors else _wrong_facets(sections)
     if errors:
         raise ConfigError("\n".join(errors))
     return Config(sections)
+
+
+def _wrong_facets(sections: Mapping[str, Mapping[str, Section]]) -> list[str]:
+    """Graphs of a facet that their features lack: else known only when the features are made."""
+    errors = []
+    for name, graph in sections["graphs"].items():
+        features = sections["features"][graph.references["features"][0]]
+        offered = getattr(features.plugin, "facets", (getattr(features.plugin, "facet", "key"),))
+        facet = getattr(graph.plugin, "facet", offered[0])
+        if facet not in offered:
+            hint = nearest(facet, offered)
+            errors.append(f"graphs.{name}.facet: {features.name} has no {facet!r}; {hint}")
+    return errors
 
 
 def _section(kind: str, name: str, entry: Any, raw: Mapping[str, Any]) -> Section:

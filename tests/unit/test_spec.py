@@ -269,3 +269,12 @@ def test_a_config_of_any_shape_is_valid_or_refused_with_sections(raw):
     except ConfigError as error:
         place = re.match(r"\w+", str(error))[0]
     assert place in {*SECTIONS, "config", "the"}  # "the config is empty"
+
+
+def test_a_facet_that_features_lack_is_refused_before_they_are_made():
+    features = {"vit": {"facets": ["key", "value"]}, "colour": {}}
+    graph = {"kind": "cosine", "features": "vit", "facet": "value"}
+    load({"features": features, "graphs": {"mine": graph}})
+    with pytest.raises(ConfigError) as error:
+        load({"features": features, "graphs": {"mine": graph | {"features": "colour"}}})
+    assert str(error.value) == "graphs.mine.facet: colour has no 'value'; valid: key"
