@@ -41,6 +41,15 @@ def workers(process: subprocess.Popen) -> list[int]:
     return [int(pid) for pid, parent, args in rows if parent in shells and "cleave" in args]
 
 
+def orphans(project: Project) -> int:
+    """Processes at work in the project's folder, once its Snakemake is gone."""
+    folder, count = str(project.folder.resolve()), 0
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            count += os.readlink(link) == folder
+    return count
+
+
 def kill_workflow(process):
     """The worst: no warning, and its jobs go on without it."""
     process.send_signal(signal.SIGKILL)
@@ -73,6 +82,7 @@ def test_interrupted_at_any_moment_it_goes_on(finished, tmp_path):
     stale.write_text("half")
     before: dict[str, int] = {}
     for disturb in (kill_workflow, interrupt, terminate, kill_workflow, kill_worker):
+        late = orphans(project)  # an earlier run's jobs, that may write once more in this one
         process = project.start(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         goal = len(before) + rng.randint(1, 2)
         wait_for(lambda: process.poll() is not None or len(visible(project)) >= goal)  # noqa: B023
@@ -89,7 +99,7 @@ def test_interrupted_at_any_moment_it_goes_on(finished, tmp_path):
             project.snakemake("--unlock")
         now = {name: path.stat().st_mtime_ns for name, path in visible(project).items()}
         again = [name for name, written in before.items() if now.get(name) != written]
-        assert len(again) <= CORES, "more was made again than what was in flight"
+        assert len(again) <= CORES + late, "more was made again than what was in flight"
         before = now
     project.snakemake()
     assert project.artifacts() == expected
