@@ -1,0 +1,1 @@
+"""Detector plugins: networks trained on masks that find masks."""
