@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
+from cleave.io.unpickle import read_pickle
 from cleave.types import DataError
 
 Triple = tuple[float, float, float]
@@ -36,7 +38,7 @@ class Weights:
 
 
 def read_tensors(path: Path) -> Mapping[str, Any]:
-    """The contents of a safetensors or torch file, on the CPU.
+    """The contents of a safetensors, torch or detectron2 (`.pkl`) file, on the CPU.
 
     A torch file is read with `weights_only`: of all that a pickle may name, only tensors, plain
     containers and `argparse.Namespace` are rebuilt. The last holds nothing but attributes, and
@@ -48,9 +50,10 @@ def read_tensors(path: Path) -> Mapping[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"weights {path}: no such file")
-    read = _read_safetensors if path.suffix == ".safetensors" else _read_torch
     try:
-        contents = read(path)
+        contents = _reader(path)(path)
+    except DataError:
+        raise
     except Exception as error:  # a damaged or hostile file fails in any way the reader has
         reason = " ".join(str(error).split())[:300]
         raise DataError(
@@ -62,10 +65,31 @@ def read_tensors(path: Path) -> Mapping[str, Any]:
     return contents
 
 
+def _reader(path: Path) -> Callable[[Path], Any]:
+    if path.suffix == ".safetensors":
+        return _read_safetensors
+    return _read_pickle if path.suffix == ".pkl" and not is_zipfile(path) else _read_torch
+
+
 def _read_safetensors(path: Path) -> Mapping[str, Any]:
     from safetensors.torch import load_file
 
     return load_file(path, device="cpu")
+
+
+def _read_pickle(path: Path) -> Any:
+    import numpy as np
+    import torch
+
+    def tensors(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: tensors(item) for key, item in value.items()}
+        if not isinstance(value, np.ndarray):
+            return value
+        native = value.astype(value.dtype.newbyteorder("="), copy=False)
+        return torch.from_numpy(np.require(native, requirements="W"))
+
+    return tensors(read_pickle(path))
 
 
 def _read_torch(path: Path) -> Any:
