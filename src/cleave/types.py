@@ -23,6 +23,10 @@ class DataError(CleaveError):
     """An image, annotation or artifact that is not what it must be."""
 
 
+class TrainingError(CleaveError):
+    """A run that cannot go on: a loss that is not finite, say, or a batch that does not fit."""
+
+
 class Size(NamedTuple):
     """Height and width in pixels, in this order; never pass a bare tuple."""
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cleave.io.images import resize
+from cleave.ops.seeds import mix
 from cleave.types import DataError, Image, Size
 
 T = TypeVar("T")
@@ -76,14 +77,3 @@ class Sampler:
             generator = torch.Generator().manual_seed(mix(self.seed, 0, epoch))
             self._order = epoch, torch.randperm(self.photos, generator=generator)
         return self._order[1]
-
-
-def mix(*numbers: int) -> int:
-    """One 63-bit seed from several numbers, each of which matters (the splitmix64 finaliser)."""
-    state = 0
-    for number in numbers:
-        state = (state ^ (number & 0xFFFFFFFFFFFFFFFF)) + 0x9E3779B97F4A7C15
-        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 1

@@ -8,9 +8,9 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
+from cleave.ops.seeds import mix
 from cleave.pretrain import monitor
 from cleave.pretrain.augment import crops, photometric, uniform
-from cleave.pretrain.bank import mix
 from cleave.pretrain.config import Mae, Pretrain, Range
 from cleave.pretrain.model import Block, RotaryVit, initialise, patchify, rotation
 from cleave.pretrain.objectives import (

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,22 +12,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from cleave.io.atomic import replacing
+from cleave.io import metrics
+from cleave.io.checkpoints import write_torch
 from cleave.io.weights import read_tensors
-from cleave.pretrain.bank import Bank, Sampler, mix
+from cleave.ops.seeds import mix
+from cleave.pretrain.bank import Bank, Sampler
 from cleave.pretrain.config import Distil, Mae, Pretrain
 from cleave.pretrain.phases import PHASES, Phase, build_phase
 from cleave.pretrain.weights import save
 from cleave.spec import canonical, to_mapping
-from cleave.types import CleaveError, DataError
+from cleave.types import DataError, TrainingError
 
 log = logging.getLogger(__name__)
 
 COLLAPSED = 0.01  # spread of unit patch features; healthy: 1 / sqrt(192) = .072
-
-
-class TrainingError(CleaveError):
-    """A run that cannot go on: its loss is not finite, or its features have become one."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +141,7 @@ class Run:
     def report(self, phase: Phase, step: int, values: dict[str, float], speed: float) -> None:
         """Appends one line to the metrics; stops a run that is beyond help."""
         line = {"phase": phase.name, "step": step, **values}  # no times: equal runs, equal bytes
-        with open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, sort_keys=True) + "\n")
+        metrics.append(self.metrics, line)
         log.info("%s %d: loss %.4f, %.0f photos/s", phase.name, step, values["loss"], speed)
         where = f"pretrain, {phase.name} step {step}"
         if not all(math.isfinite(value) for value in values.values()):
@@ -166,8 +161,7 @@ class Run:
             "modules": phase.state_dict(),
             "optimiser": optimiser.state_dict(),
         }
-        with replacing(self.folder / "checkpoint.pt") as temporary:
-            torch.save(state, temporary)
+        write_torch(self.folder / "checkpoint.pt", state)
 
     def read(self, path: Path) -> dict[str, Any]:
         """A checkpoint of this run.
@@ -190,19 +184,9 @@ class Run:
     def trim_metrics(self, phase: str, step: int) -> None:
         """Drops the lines of steps that come after the checkpoint and will be taken again."""
         last = self.names.index(phase), step
-        lines = [line for line in self.lines() if self.moment(line) <= last]
-        with replacing(self.metrics) as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8")
-
-    def lines(self) -> Iterator[str]:
-        """Whole lines of the metrics so far; a kill may have cut the last one."""
-        if self.metrics.is_file():
-            with open(self.metrics, encoding="utf-8") as file:
-                yield from (line for line in file if line.endswith("\n"))
-
-    def moment(self, line: str) -> tuple[int, int]:
-        value = json.loads(line)
-        return self.names.index(value["phase"]), value["step"]
+        metrics.trim(
+            self.metrics, lambda line: (self.names.index(line["phase"]), line["step"]) <= last
+        )
 
 
 def build_optimiser(phase: Phase, settings: Mae | Distil) -> torch.optim.AdamW:
