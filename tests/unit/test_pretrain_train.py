@@ -13,7 +13,8 @@ import yaml
 torch = pytest.importorskip("torch")
 
 from cleave import config as sections_of  # noqa: E402
-from cleave.pretrain.bank import Bank, Sampler, decode  # noqa: E402
+from cleave.ops.draws import Sampler  # noqa: E402
+from cleave.pretrain.bank import Bank, decode  # noqa: E402
 from cleave.pretrain.config import Architecture, Distil, Mae, Pretrain  # noqa: E402
 from cleave.pretrain.phases import build_phase  # noqa: E402
 from cleave.pretrain.train import Run, TrainingError, learning_rate, train  # noqa: E402
@@ -154,7 +155,7 @@ def test_the_teacher_follows_the_student_and_is_what_ships(bank, tmp_path):
 
 
 def test_an_epoch_shows_every_photo_once():
-    sampler = Sampler(photos=10, batch=4, seed=3)
+    sampler = Sampler(items=10, batch=4, seed=3)
     seen = torch.cat([sampler(step) for step in range(5)])
     assert sorted(seen[:10].tolist()) == sorted(seen[10:].tolist()) == list(range(10))
     assert seen[:10].tolist() != seen[10:].tolist()

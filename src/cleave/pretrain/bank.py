@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from cleave.io.images import resize
-from cleave.ops.seeds import mix
 from cleave.types import DataError, Image, Size
 
 T = TypeVar("T")
@@ -54,26 +53,3 @@ def decode(read: Callable[[T], Image], items: Sequence[T], side: int) -> Bank:
     with ThreadPoolExecutor() as pool:  # Pillow releases the lock
         list(pool.map(fill, range(len(items))))
     return Bank(pixels)
-
-
-class Sampler:
-    """Which photos a step sees: epochs without replacement, a function of seed and step alone."""
-
-    def __init__(self, photos: int, batch: int, seed: int):
-        self.photos, self.batch, self.seed = photos, batch, seed
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
-
-    def __call__(self, step: int) -> Tensor:
-        """(batch,) int64 numbers of photos; a batch may run over the end of an epoch."""
-        first = step * self.batch
-        places = range(first, first + self.batch)
-        epochs = range(places[0] // self.photos, places[-1] // self.photos + 1)
-        stretch = torch.cat([self._epoch(epoch) for epoch in epochs])
-        start = first - epochs[0] * self.photos
-        return stretch[start : start + self.batch]
-
-    def _epoch(self, epoch: int) -> Tensor:
-        if self._order[0] != epoch:
-            generator = torch.Generator().manual_seed(mix(self.seed, 0, epoch))
-            self._order = epoch, torch.randperm(self.photos, generator=generator)
-        return self._order[1]

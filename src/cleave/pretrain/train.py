@@ -15,8 +15,9 @@ from torch import nn
 from cleave.io import metrics
 from cleave.io.checkpoints import write_torch
 from cleave.io.weights import read_tensors
+from cleave.ops.draws import Sampler
 from cleave.ops.seeds import mix
-from cleave.pretrain.bank import Bank, Sampler
+from cleave.pretrain.bank import Bank
 from cleave.pretrain.config import Distil, Mae, Pretrain
 from cleave.pretrain.phases import PHASES, Phase, build_phase
 from cleave.pretrain.weights import save

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import logging
 import zlib
 from array import array
@@ -56,7 +57,7 @@ class Annotations:
         self._texts = _Blobs()  # id, path and digest of each image
         self._shapes = array("q")  # height, width and number of each
         self._ends = array("q", [0])  # masks up to and with each image
-        self._scores, self._labels = array("f"), array("l")
+        self._scores, self._labels = array("f"), array("i")
         self._counts, self._trust = _Blobs(), _Blobs()  # of each mask
         ids: list[str] = []
         for path in paths:
@@ -157,7 +158,7 @@ class Annotations:
                 "look at the masks stage"
             )
         ordered = [ids[place] for place in self._order]
-        for one, other in zip(ordered, ordered[1:], strict=False):
+        for one, other in itertools.pairwise(ordered):
             if one == other:
                 raise DataError(f"image {one!r} is in two mask files; is a shard given twice?")
 
