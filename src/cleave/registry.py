@@ -12,7 +12,10 @@ PLUGINS: dict[str, dict[str, str]] = {
     "datasets": {
         "coco": "cleave.datasets.coco:Coco",
         "folder": "cleave.datasets.folder:Folder",
+        "kitti": "cleave.datasets.kitti:Kitti",
+        "openimages": "cleave.datasets.openimages:OpenImages",
         "scenes": "cleave.datasets.scenes:Scenes",
+        "voc": "cleave.datasets.voc:Voc",
     },
     "pretrain": {
         "rotary": "cleave.pretrain.config:Pretrain",

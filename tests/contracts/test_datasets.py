@@ -53,8 +53,34 @@ def scenes_section(tmp_path):
     return {"flavour": "crowded", "count": 4, "height": 48, "width": 40}
 
 
+def voc_section(tmp_path):
+    root = photos(tmp_path / "JPEGImages")
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    names = (path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    (tmp_path / "ImageSets" / "Main" / "trainval.txt").write_text("\n".join(names))
+    return {"root": str(tmp_path)}
+
+
+def kitti_section(tmp_path):
+    return {"images": str(photos(tmp_path / "image_2")), "annotations": str(tmp_path / "label_2")}
+
+
+def openimages_section(tmp_path):
+    root = photos(tmp_path / "photos")
+    lines = [path.relative_to(root).as_posix() for path in root.rglob("*.png")]
+    (tmp_path / "boxes.csv").write_text("\n".join(["ImageID", *lines, *lines]))
+    return {"images": str(root), "annotations": str(tmp_path / "boxes.csv")}
+
+
 # The least that a section of this kind must say; a kind that is not named needs nothing.
-SECTIONS = {"folder": folder_section, "coco": coco_section, "scenes": scenes_section}
+SECTIONS = {
+    "folder": folder_section,
+    "coco": coco_section,
+    "scenes": scenes_section,
+    "voc": voc_section,
+    "kitti": kitti_section,
+    "openimages": openimages_section,
+}
 
 
 @pytest.fixture(params=KINDS)

@@ -119,7 +119,7 @@ def test_a_file_that_is_not_there(files):
 
 
 def test_folders_have_no_truth():
-    with pytest.raises(ConfigError, match=r"'folder' has no ground truth.*coco, scenes"):
+    with pytest.raises(ConfigError, match=r"'folder' has no ground truth.*coco, kitti"):
         load(ImageShard({"kind": "folder"}, ()))
 
 

@@ -35,13 +35,14 @@ _NUMBER = re.compile(r"(?:.*_)?0*(\d+)")  # 42, 000000000042, COCO_train2014_000
 class Coco:
     """A folder of images with a COCO annotation file, or the part that a list file names.
 
-    COCO val2017, COCO20K (its list of train2014 names, on train2014 or train2017), LVIS and
-    whatever else comes in this format.
+    COCO val2017, COCO20K (its list of train2014 names, on train2014 or train2017), LVIS (on the
+    folder that holds train2017 and val2017), Objects365, UVO and whatever else is in this format.
     """
 
     images: Annotated[str, MinLen(1)]  # folder to which file names are relative
     annotations: Annotated[str, MinLen(1)]  # instances_*.json
     list_file: str | None = None  # text file: one file name, id or number of an image per line
+    truth: Literal["masks", "boxes"] = "masks"  # what is annotated; Objects365 has boxes only
     shards: Annotated[int, Gt(0)] = 1
     verify: Literal["decode", "header"] = "decode"
     max_broken: Annotated[float, Interval(ge=0, le=1)] = 0.01  # share of a shard; ten always pass

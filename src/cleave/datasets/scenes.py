@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt
 
@@ -23,6 +23,8 @@ class Scenes:
     stand apart in depth, which punishes methods that merge them; in `control`, single objects
     occlude themselves, which punishes methods that split whatever has a step in depth.
     """
+
+    truth: ClassVar[Literal["masks"]] = "masks"
 
     flavour: Literal["crowded", "control"]
     count: Annotated[int, Gt(0)]  # images
