@@ -93,15 +93,13 @@ class Regions(nn.Module):
             sizes: of each image, without padding.
         """
         drawn = [self._draw(*pair) for pair in zip(proposals, targets, strict=True)]
-        found: dict[str, Tensor] = {}
-        samples = drawn
-        for stage, iou in enumerate(self.parts.ious):
-            if stage:
+        samples, found = drawn, {}
+        for stage in range(len(self.box_heads)):
+            logits, deltas, boxes = self._run(stage, maps, [s.boxes for s in samples])
+            found |= self._box_losses(stage, samples, logits, deltas, boxes)
+            for iou in self.parts.ious[stage + 1 : stage + 2]:
                 rows = zip(boxes, targets, sizes, strict=True)
                 samples = [self._relabel(*row, iou) for row in rows]
-            boxes = [s.boxes for s in samples]
-            logits, deltas, boxes = self._run(stage, maps, boxes)
-            found |= self._box_losses(stage, samples, logits, deltas, boxes)
         return found | {"mask": self._mask_loss(maps, drawn)}
 
     def _draw(self, proposals: Tensor, target: Targets) -> Samples:
