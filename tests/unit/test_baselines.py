@@ -138,3 +138,12 @@ def test_refuses_what_it_cannot_feed():
         list(baselines.predict("ideal_features", SHARD, masks={"kind": "cleave3d"}))
     with pytest.raises(ConfigError, match="refine must be none"):
         list(baselines.predict("ideal_features", SHARD, masks={"kind": "maskcut"}))
+
+
+@pytest.mark.parametrize("name", ["patch_truth", "ideal_features"])
+def test_ceilings_of_boxes_alone_are_refused(squares, name):
+    shard, _ = squares
+    boxes = ImageShard({**shard.spec, "truth": "boxes"}, shard.records)
+    with pytest.raises(ConfigError, match=f"baselines: {name} needs masks, .* boxes only"):
+        list(baselines.predict(name, boxes))
+    assert len(list(baselines.predict("centre_box", boxes))) == 1

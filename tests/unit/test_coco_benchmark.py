@@ -354,3 +354,17 @@ def test_is_not_defined_without_an_object_of_the_size():
     found = CocoBenchmark(bootstrap=10)({"a": truth_of(masks)}, {})
     assert found["mask_AP_L"] == 0
     assert not {name for name in found if name.startswith(("mask_AP_S", "mask_AR_M"))}
+
+
+def test_labels_that_a_data_set_lacks_are_refused_before_anything_is_computed():
+    CocoBenchmark().check_truth("masks")
+    CocoBenchmark(iou_types=("box",), baselines=("centre_box",)).check_truth("boxes")
+    with pytest.raises(ConfigError, match="no ground truth"):
+        CocoBenchmark().check_truth(None)
+    needed = r"boxes only; write iou_types: \[box\] and baselines: \[whole_image, centre_box\]"
+    with pytest.raises(ConfigError, match=needed):
+        CocoBenchmark().check_truth("boxes")
+    with pytest.raises(ConfigError, match=r"write baselines: \[\]$"):
+        CocoBenchmark(iou_types=("box",), baselines=("patch_truth",)).check_truth("boxes")
+    with pytest.raises(ConfigError, match=r"write iou_types: \[box\]$"):
+        CocoBenchmark(iou_types=("mask",), baselines=()).check_truth("boxes")

@@ -29,6 +29,7 @@ DESCRIPTIONS: dict[str, tuple[Literal["trivial", "ceiling"], str]] = {
     "patch_truth": ("ceiling", "the truth on the patch grid"),
     "ideal_features": ("ceiling", "MaskCut on features that name the instance of each patch"),
 }
+CEILINGS = tuple(name for name, (role, _) in DESCRIPTIONS.items() if role == "ceiling")
 GRID = Size(60, 60)  # patches of 8 px at 480 px, as MaskCut has them
 # The graph and the method behind `ideal_features`: as in our study of features.
 GRAPH = {"kind": "cosine", "rule": "fixed", "threshold": 0.2, "centre": True}
@@ -52,11 +53,14 @@ def predict(
         graph, masks: specs of the graph and the mask method of `ideal_features`.
 
     Raises:
-        ConfigError: no such baseline, no truth, or a mask method that needs more than a graph.
+        ConfigError: no such baseline, no truth, a ceiling where only boxes are labelled, or a mask
+            method that needs more than a graph.
     """
     if name not in DESCRIPTIONS:
         raise ConfigError(f"no baseline {name!r}; {nearest(name, DESCRIPTIONS)}")
-    truths = truth.load(shard) if DESCRIPTIONS[name][0] == "ceiling" else {}
+    truths = truth.load(shard) if name in CEILINGS else {}
+    if any(labels.segmentations is None for labels in truths.values()):
+        raise ConfigError(f"baselines: {name} needs masks, and this data set labels boxes only")
     ideal = IdealFeatures(grid, graph, masks) if name == "ideal_features" else None
     for record in shard.records:
         size = Size(record.height, record.width)

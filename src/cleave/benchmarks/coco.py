@@ -10,6 +10,7 @@ import numpy as np
 from annotated_types import Ge, Gt, MinLen
 
 from cleave.benchmarks import bootstrap, corloc, published
+from cleave.benchmarks.baselines import CEILINGS
 from cleave.benchmarks.matches import (
     AREAS,
     THRESHOLDS,
@@ -84,6 +85,26 @@ class CocoBenchmark:
                 f"published: no data set {self.published!r} in the published numbers; "
                 f"{nearest(self.published, published.datasets())}"
             )
+
+    def check_truth(self, truth: str | None) -> None:
+        """Refuses what a data set has no labels for, before anything is computed.
+
+        Args:
+            truth: what the data set labels, "masks" or "boxes"; None for no labels.
+
+        Raises:
+            ConfigError: no labels, or masks asked for where only boxes are labelled.
+        """
+        if truth is None:
+            raise ConfigError("dataset: it has no ground truth, so nothing can be scored on it")
+        if truth == "masks":
+            return
+        wrong = ["iou_types: [box]"] if "mask" in self.iou_types else []
+        if {*CEILINGS} & {*self.baselines}:
+            kept = ", ".join(name for name in self.baselines if name not in CEILINGS)
+            wrong.append(f"baselines: [{kept}]")
+        if wrong:
+            raise ConfigError(f"dataset: it labels boxes only; write {' and '.join(wrong)}")
 
     def __call__(self, truths: Mapping[str, Truth], predicted: Mapping[str, MaskSet]) -> Scores:
         """Metric to per cent, with intervals."""

@@ -21,12 +21,13 @@ class Scenes:
 
     Each flavour tests for one error: in `crowded`, objects of one class overlap in the picture and
     stand apart in depth, which punishes methods that merge them; in `control`, single objects
-    occlude themselves, which punishes methods that split whatever has a step in depth.
+    occlude themselves, which punishes methods that split whatever has a step in depth. `mixed`
+    has them in turn: what a detector learns from, lest it learns one error.
     """
 
     truth: ClassVar[Literal["masks"]] = "masks"
 
-    flavour: Literal["crowded", "control"]
+    flavour: Literal["crowded", "control", "mixed"]
     count: Annotated[int, Gt(0)]  # images
     first_seed: Annotated[int, Ge(0)] = 0
     height: Annotated[int, Gt(0)] = 480  # px; 60 patches of 8
@@ -39,7 +40,10 @@ class Scenes:
 
     def list(self, shard: int) -> ImageShard:
         """The images of one 0-based shard. Renders nothing: an id and a size are a scene."""
-        ids = (image_id(self.flavour, self.first_seed + i) for i in range(self.count))
+        flavours = ("crowded", "control") if self.flavour == "mixed" else (self.flavour,)
+        ids = (
+            image_id(flavours[i % len(flavours)], self.first_seed + i) for i in range(self.count)
+        )
         records = tuple(self._record(one) for one in ids if shard_of(one, self.shards) == shard)
         return ImageShard({"kind": "scenes", **to_mapping(self)}, records)
 
