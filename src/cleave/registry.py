@@ -43,6 +43,10 @@ PLUGINS: dict[str, dict[str, str]] = {
         "maskcut": "cleave.masks.maskcut:MaskCut",
         "tokencut": "cleave.masks.tokencut:TokenCut",
     },
+    "detectors": {
+        "cascade_mask_rcnn": "cleave.detectors.cascade_mask_rcnn:CascadeMaskRCNN",
+        "mask_rcnn": "cleave.detectors.mask_rcnn:MaskRCNN",
+    },
     "benchmarks": {
         "coco": "cleave.benchmarks.coco:CocoBenchmark",
     },

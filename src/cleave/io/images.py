@@ -135,12 +135,13 @@ def load_pixels(path: Path | str) -> Array:
         raise DataError(f"{printable(path)}: {error}") from None
 
 
-def resize(pixels: Array, size: Size) -> Array:
-    """The one resize of images: Lanczos with antialiasing.
+def resize(pixels: Array, size: Size, method: Literal["lanczos", "bilinear"] = "lanczos") -> Array:
+    """The one resize of images, with antialiasing.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
         size: of the result.
+        method: "bilinear" is for detectors, whose published weights expect it.
 
     Returns:
         (size.height, size.width, 3) uint8 RGB; `pixels` itself if it has this size already.
@@ -149,7 +150,8 @@ def resize(pixels: Array, size: Size) -> Array:
         return pixels
     pillow = _pillow()
     picture = pillow.fromarray(np.ascontiguousarray(pixels))
-    return np.array(picture.resize((size.width, size.height), pillow.Resampling.LANCZOS))
+    how = pillow.Resampling[method.upper()]
+    return np.array(picture.resize((size.width, size.height), how))
 
 
 def read_image(root: Path | str, record: ImageRecord) -> Image:
