@@ -76,6 +76,11 @@ class Annotations:
         return len(self._order)
 
     @property
+    def count(self) -> int:
+        """Number of masks of all images."""
+        return len(self._scores)
+
+    @property
     def dataset(self) -> dict[str, Any]:
         """Spec of the data set that the images are of."""
         return dict(self.info["dataset"])

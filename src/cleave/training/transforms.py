@@ -50,7 +50,7 @@ def to_device(sample: Sample, device: torch.device | str) -> Example:
         return tensor.to(device, non_blocking=True)
 
     trust = None if sample.trust is None else send(sample.trust).float()
-    pixels = send(sample.pixels).permute(2, 0, 1)
+    pixels = send(sample.pixels).permute(2, 0, 1).contiguous()
     return Example(pixels, send(sample.masks), send(sample.scores), send(sample.labels), trust)
 
 
@@ -104,14 +104,18 @@ def resize(example: Example, size: Size) -> Example:
 
 
 def resize_pixels(pixels: Tensor, size: Size, *, prefilter: bool) -> Tensor:
-    """(3, H, W) of any range to (3, size) float32, bilinear between the centres of pixels.
+    """(3, H, W) in [0, 255] to (3, size) float32, bilinear between the centres of pixels.
 
     Args:
         prefilter: average over what a smaller pixel covers, instead of picking four neighbours.
     """
+    if (
+        prefilter and size.width == 1 < size.height
+    ):  # torch 2.14 gives a wrong column: lay it on its side
+        return resize_pixels(pixels.mT, Size(1, size.height), prefilter=True).mT
     batch = pixels[None].float()
     options = {"mode": "bilinear", "align_corners": False, "antialias": prefilter}
-    return F.interpolate(batch, tuple(size), **options)[0]
+    return F.interpolate(batch, tuple(size), **options)[0].clamp_(0, 255)
 
 
 def resize_masks(masks: Tensor, size: Size) -> Tensor:
