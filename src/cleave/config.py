@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from cleave.paths import RESERVED
+from cleave.paths import RESERVED, of_round
 from cleave.registry import PLUGINS, make
+from cleave.rounds import Round, parse, relabel_spec, train_spec
 from cleave.spec import ConfigError, canonical, nearest, to_mapping
 
-SECTIONS = ("datasets", "pretrain", "features", "depth", "graphs", "masks", "recipes", "benchmarks")
+SECTIONS = (
+    *("datasets", "pretrain", "features", "depth", "graphs", "masks"),
+    *("detectors", "recipes", "benchmarks"),
+)
 
 # reference key -> the section it points into
 REFERENCES = {
@@ -26,15 +30,24 @@ REFERENCES = {
     "depth": "depth",
     "graphs": "graphs",
     "masks": "masks",
+    "detector": "detectors",
+    "recipes": "recipes",
 }
 
 # The references that a section must have; and those it may have, as its plugin needs them.
 REQUIRED = {
     "pretrain": {"dataset"},
     "recipes": {"dataset", "masks"},
-    "benchmarks": {"dataset", "masks"},
+    "benchmarks": {"dataset"},
 }
-OPTIONAL = {"features": {"pretrain"}, "graphs": set(REFERENCES), "masks": set(REFERENCES)}
+PARTS = {"pretrain", "features", "depth", "graphs", "masks"}  # what masks may be made of
+OPTIONAL = {
+    "features": {"pretrain"},
+    "graphs": PARTS,
+    "masks": PARTS,
+    "recipes": {"detector"},
+    "benchmarks": {"masks", "recipes"},
+}
 
 # A section is named after its kind unless it says otherwise, or stands here.
 DEFAULT_KINDS = {"pretrain": "rotary", "benchmarks": "coco"}
@@ -54,15 +67,21 @@ class Section:
 
     kind: str  # the section it stands in, like "masks"
     name: str
-    plugin: Any  # None for recipes, which only join other sections
+    plugin: Any  # None for recipes, which join other sections
     references: Mapping[str, tuple[str, ...]]
+    rounds: tuple[Round, ...] = ()  # of a recipe that trains a detector
 
     @property
     def spec(self) -> str:
         """Canonical JSON of the plugin alone, defaults written out: what its stage gets."""
         if self.plugin is None:
             return canonical({})
-        return canonical({"kind": plugin_kind(self.kind, self.plugin), **to_mapping(self.plugin)})
+        return canonical(self.mapping)
+
+    @property
+    def mapping(self) -> dict[str, Any]:
+        """The plugin's kind and fields, defaults written out."""
+        return {"kind": plugin_kind(self.kind, self.plugin), **to_mapping(self.plugin)}
 
     def reference(self, key: str) -> str | None:
         """The one section that `key` names, or None."""
@@ -89,40 +108,103 @@ class Config:
         return self.sections[kind][name].spec
 
     @cached_property
+    def rounds(self) -> dict[str, tuple[str, Round]]:
+        """The name of each round of each recipe, with its recipe."""
+        return {
+            of_round(name, round_.number): (name, round_)
+            for name, section in self["recipes"].items()
+            for round_ in section.rounds
+        }
+
+    def shown(self, benchmark: str) -> tuple[str, ...]:
+        """Mask sections and rounds that a benchmark scores, in the order of its lists."""
+        references = self["benchmarks"][benchmark].references
+        found = list(references.get("masks", ()))
+        for name in references.get("recipes", ()):
+            recipe = self["recipes"].get(name)
+            found += [of_round(name, r.number) for r in recipe.rounds] if recipe else [name]
+        return tuple(dict.fromkeys(found))
+
+    @cached_property
     def targets(self) -> tuple[tuple[str, str], ...]:
-        """Every (dataset, masks) pair that a recipe or a benchmark asks for, sorted."""
-        pairs = set()
-        for kind in ("recipes", "benchmarks"):
-            for section in self.sections[kind].values():
-                for dataset in section.references["dataset"]:
-                    pairs |= {(dataset, masks) for masks in section.references["masks"]}
+        """Every (dataset, masks) pair that a recipe or a benchmark asks for, sorted.
+
+        Masks are a section's, or the predictions of a recipe's round.
+        """
+        pairs = {
+            (section.references["dataset"][0], section.references["masks"][0])
+            for section in self["recipes"].values()
+        }
+        for name, section in self["benchmarks"].items():
+            pairs |= {(section.references["dataset"][0], of) for of in self.shown(name)}
         return tuple(sorted(pairs))
 
+    def train_spec(self, recipe: str, number: int) -> str:
+        """Canonical JSON of what a round's training reads: none of what only predictions do."""
+        round_ = self["recipes"][recipe].rounds[number]
+        return canonical(train_spec(round_, self._detector(round_, predicts=False)))
+
+    def relabel_spec(self, recipe: str, number: int) -> str:
+        """Canonical JSON of what makes a round's labels."""
+        rounds = self["recipes"][recipe].rounds
+        return canonical(relabel_spec(rounds[number], self._detector(rounds[number - 1])))
+
+    def detect_spec(self, of: str) -> str:
+        """Canonical JSON of what a round's predictions depend on beside its checkpoint."""
+        return canonical({"detector": self._detector(self.rounds[of][1])})
+
+    def _detector(self, round_: Round, predicts: bool = True) -> dict[str, Any]:
+        section = self["detectors"][round_.detector]
+        unread = () if predicts else getattr(section.plugin, "only_predict", ())
+        return {key: value for key, value in section.mapping.items() if key not in unread}
+
     def rows(self, benchmark: str) -> list[dict[str, Any]]:
-        """The rows of a benchmark's table: mask sections and baselines, with their make-up."""
+        """The rows of a benchmark's table: methods, rounds and baselines, with their make-up."""
         section = self["benchmarks"][benchmark]
-        methods = [self.provenance(name) for name in section.references["masks"]]
+        methods = [self.provenance(name) for name in self.shown(benchmark)]
         baselines = [{"of": name, "baseline": True} for name in section.plugin.baselines]
         return methods + baselines
 
-    def provenance(self, masks: str) -> dict[str, Any]:
-        """What a mask section is made of: its kind, the sections it uses, and who saw labels."""
-        section = self["masks"][masks]
+    def provenance(self, of: str) -> dict[str, Any]:
+        """What masks are made of: their kind, the sections they use, and who saw labels."""
+        if of in self.rounds:
+            return self._provenance_of_round(of)
+        section = self["masks"][of]
         row: dict[str, Any] = {
-            "of": masks,
+            "of": of,
             "kind": plugin_kind("masks", section.plugin),
             "baseline": False,
         }
         labelled = [section]
-        for key, name in self.parts(masks):
+        for key, name in self.parts(of):
             row.setdefault(key, name)
             labelled.append(self[REFERENCES[key]][name])
         seen = [(part.name, getattr(part.plugin, "saw_labels", "")) for part in labelled]
         return row | {"saw_labels": sorted({f"{name}: {text}" for name, text in seen if text})}
 
+    def _provenance_of_round(self, of: str) -> dict[str, Any]:
+        recipe, round_ = self.rounds[of]
+        section = self["recipes"][recipe]
+        row = self.provenance(section.references["masks"][0])
+        before = section.rounds[: round_.number + 1]
+        name, detector = round_.detector, self["detectors"][round_.detector].plugin
+        text = getattr(detector, "saw_labels", "")
+        return row | {
+            "of": of,
+            "kind": plugin_kind("detectors", detector),
+            "masks": section.references["masks"][0],
+            "recipe": recipe,
+            "detector": name,
+            "round": round_.number,
+            "trained_on": list(dict.fromkeys(r.dataset for r in before)),
+            "saw_labels": sorted({*row["saw_labels"], *([f"{name}: {text}"] if text else [])}),
+        }
+
     def parts(self, masks: str) -> list[tuple[str, str]]:
         """(key, name) of each section that a mask section is made of, the nearest first."""
         found: list[tuple[str, str]] = []
+        if masks in self.rounds:
+            return []
         pending = [self["masks"][masks]]
         while pending:
             for key, names in sorted(pending.pop(0).references.items()):
@@ -149,6 +231,7 @@ class Config:
         }
         recipes = {
             name: {key: names[0] for key, names in section.references.items()}
+            | {"rounds": [round_.dataset for round_ in section.rounds]}
             for name, section in self["recipes"].items()
         }
         return canonical({"datasets": datasets, "benchmarks": benchmarks, "recipes": recipes})
@@ -178,10 +261,22 @@ def load(raw: Mapping[str, Any]) -> Config:
                 sections[kind][str(name)] = _section(kind, str(name), entry, raw)
             except ConfigError as error:
                 errors.append(str(error))
-    errors += [] if errors else _wrong_facets(sections)
+    errors += [] if errors else [*_wrong_facets(sections), *_without_truth(sections)]
     if errors:
         raise ConfigError("\n".join(errors))
     return Config(sections)
+
+
+def _without_truth(sections: Mapping[str, Mapping[str, Section]]) -> list[str]:
+    """Benchmarks that need labels which their data set lacks."""
+    errors = []
+    for name, section in sections["benchmarks"].items():
+        dataset = sections["datasets"][section.references["dataset"][0]].plugin
+        try:
+            section.plugin.check_truth(getattr(dataset, "truth", None))
+        except ConfigError as error:
+            errors.append(f"benchmarks.{name}.{error}")
+    return errors
 
 
 def _wrong_facets(sections: Mapping[str, Mapping[str, Section]]) -> list[str]:
@@ -217,26 +312,65 @@ def _section(kind: str, name: str, entry: Any, raw: Mapping[str, Any]) -> Sectio
     for key in sorted(required - references.keys()):
         raise ConfigError(f"{where}: needs the key {key!r}, a name of {REFERENCES[key]}")
     if kind == "recipes":
-        if entry:
-            raise ConfigError(f"{where}: unknown key {next(iter(entry))!r}; valid: dataset, masks")
-        for key in ("dataset", "masks"):
+        for key in references:
             _single(where, key, references[key])
-        return Section(kind, name, None, references)
+        return Section(kind, name, None, references, _rounds(where, entry, references, raw))
     entry.setdefault("kind", DEFAULT_KINDS.get(kind, name))
     plugin = make(kind, entry, where)
-    if kind == "masks" and name in BASELINES:
-        raise ConfigError(f"{where}: this name is taken; not valid: {', '.join(BASELINES)}")
+    if kind == "masks" and name in (*BASELINES, *(_known("recipes", raw) if "." in name else ())):
+        raise ConfigError(f"{where}: this name is taken by a baseline or by a round of a recipe")
     if "dataset" in required:
         _single(where, "dataset", references["dataset"])
-    elif kind in OPTIONAL:
+        if kind == "benchmarks" and not references.keys() & OPTIONAL[kind]:
+            raise ConfigError(f"{where}: needs the key 'masks' or 'recipes': what is to be scored")
+    elif kind in ("features", "graphs", "masks"):
         _check_needs(where, plugin, references)
     return Section(kind, name, plugin, references)
 
 
+def _rounds(
+    where: str,
+    entry: Mapping[str, Any],
+    references: Mapping[str, tuple[str, ...]],
+    raw: Mapping[str, Any],
+) -> tuple[Round, ...]:
+    """The rounds of a recipe with a detector; one without joins the masks, and has no settings."""
+    if "detector" not in references:
+        if entry:
+            raise ConfigError(f"{where}: {next(iter(entry))!r} needs a 'detector', or is no key")
+        return ()
+    rounds = parse(entry, references["dataset"][0], references["detector"][0], where)
+    for round_ in rounds:
+        place = f"{where}.rounds[{round_.number}]"
+        _names(f"{place}.dataset", round_.dataset, "datasets", raw)
+        _names(f"{place}.detector", round_.detector, "detectors", raw)
+    return rounds
+
+
+def _known(section: str, raw: Mapping[str, Any]) -> set[str]:
+    """Names that a reference into a section may use; a recipe has one for each of its rounds."""
+    entries = raw.get(section)
+    if not isinstance(entries, Mapping):
+        return set()
+    known = set(map(str, entries))
+    if section != "recipes":
+        return known
+    with_detector = {
+        str(name): entry.get("rounds") or []
+        for name, entry in entries.items()
+        if isinstance(entry, Mapping) and "detector" in entry
+    }
+    return with_detector.keys() | {
+        of_round(name, number)
+        for name, rounds in with_detector.items()
+        if isinstance(rounds, list | tuple)
+        for number in range(len(rounds) + 1)
+    }
+
+
 def _names(where: str, value: Any, section: str, raw: Mapping[str, Any]) -> tuple[str, ...]:
     names = tuple(map(str, value)) if isinstance(value, list | tuple) else (str(value),)
-    entries = raw.get(section)
-    known = set(map(str, entries)) if isinstance(entries, Mapping) else set()
+    known = _known(section, raw)
     for name in names:
         if name not in known:
             raise ConfigError(f"{where}: no {name!r} in {section}; {nearest(name, known)}")

@@ -14,6 +14,10 @@ DEPTH = f"{ROOT}/{{dataset}}/depth/{{depth}}/{{shard}}.h5"
 GRAPHS = f"{ROOT}/{{dataset}}/graphs/{{graphs}}/{{shard}}.h5"
 MASKS = f"{ROOT}/{{dataset}}/masks/{{masks}}/{{shard}}.json"
 RECIPE = f"{ROOT}/recipes/{{recipe}}/annotations.json"
+CHECKPOINT = f"{ROOT}/recipes/{{recipe}}/round{{round}}/checkpoint.pt"
+CURVES = f"{ROOT}/recipes/{{recipe}}/round{{round}}/metrics.jsonl"
+TRAINED = f"{ROOT}/recipes/{{recipe}}/round{{round}}/trained.json"
+LABELS = f"{ROOT}/recipes/{{recipe}}/round{{round}}/labels/{{shard}}.json"
 PREDICTIONS = f"{ROOT}/benchmarks/{{benchmark}}/{{of}}/predictions.json"
 SCORES = f"{ROOT}/benchmarks/{{benchmark}}/{{of}}/scores.json"
 TABLE = f"{ROOT}/tables/{{benchmark}}.csv"
@@ -24,6 +28,11 @@ REPORT = f"{ROOT}/report/index.html"
 RESERVED = frozenset({"benchmarks", "logs", "pretrain", "recipes", "report", "tables", "bench"})
 
 SHARDS_SHOWN = 4  # the report takes its pictures and histograms from a data set's first shards
+
+
+def of_round(recipe: str, number: int) -> str:
+    """The name under which a round's predictions stand beside the mask sections."""
+    return f"{recipe}.round{number}"
 
 
 def log(pattern: str) -> str:

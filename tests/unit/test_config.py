@@ -66,7 +66,7 @@ def test_provenance_follows_the_references(raw):
         (("masks", "centre_box"), {"kind": "maskcut", "graphs": "colour"}, "this name is taken"),
         (("datasets", "tables"), {"kind": "scenes"}, "this name is taken"),
         (("datasets", "pretrain"), {"kind": "scenes"}, "this name is taken"),
-        (("recipes", "control", "rounds"), 2, "unknown key 'rounds'"),
+        (("recipes", "control", "rounds"), 2, "'rounds' needs a 'detector'"),
         (("recipes", "control", "masks"), ["maskcut", "cleave3d"], "names 2 sections"),
         (("benchmarks", "crowded", "dataset"), "crowd", "did you mean 'crowded'?"),
         (("benchmarks", "crowded", "masks"), [], "names nothing"),

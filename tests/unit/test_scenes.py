@@ -30,6 +30,11 @@ def test_ids_count_from_the_first_seed():
     assert ids == ["crowded-000998", "crowded-000999", "crowded-001000", "crowded-001001"]
 
 
+def test_mixed_scenes_are_those_of_both_flavours_in_turn():
+    ids = [record.id for record in scenes(flavour="mixed", first_seed=7, count=4).list(0).records]
+    assert ids == ["crowded-000007", "control-000008", "crowded-000009", "control-000010"]
+
+
 def test_listing_renders_nothing(monkeypatch):
     monkeypatch.setattr("cleave.datasets.scenes.scene", None)
     assert len(scenes(count=100_000).list(0).records) == 100_000

@@ -6,7 +6,7 @@ rule predict:
     log:
         paths.log(paths.PREDICTIONS),
     wildcard_constraints:
-        of=one_of("masks"),
+        of=f"{one_of('masks')}|{ROUNDS}",
     conda:
         "../../envs/cleave.yaml"
     params:
@@ -60,6 +60,7 @@ rule score:
 rule table:
     input:
         scores=table_rows,
+        trained=trained_rows,
     output:
         csv=paths.TABLE,
         text=paths.TABLE_TEXT,
@@ -72,4 +73,4 @@ rule table:
         version=VERSIONS["table"],
     shell:
         "cleave table --spec {params.spec:q} --version {params.version}"
-        " --scores {input.scores:q} --output {output.csv:q} > {log:q} 2>&1"
+        " --scores {input.scores:q} --trained {input.trained:q} --output {output.csv:q} > {log:q} 2>&1"

@@ -30,6 +30,7 @@ def one_of(kind):
 
 
 BASELINES = "|".join(cleave_config.BASELINES)
+ROUNDS = "|".join(map(re.escape, SECTIONS.rounds)) or "(?!)"
 PARTS = {
     "pretrain": paths.WEIGHTS,
     "features": paths.FEATURES,
@@ -47,8 +48,9 @@ wildcard_constraints:
     features=one_of("features"),
     depth=one_of("depth"),
     graphs=one_of("graphs"),
-    masks=one_of("masks"),
+    masks=f"{one_of('masks')}|{ROUNDS}",
     recipe=one_of("recipes"),
+    round=r"[0-9]+",
     benchmark=one_of("benchmarks"),
 
 
@@ -150,6 +152,61 @@ def of_recipe(pattern):
     return files
 
 
+def round_of(wildcards, back=0):
+    """The round that the wildcards name, or one before it."""
+    return SECTIONS["recipes"][wildcards.recipe].rounds[int(wildcards.round) - back]
+
+
+def training_of(wildcards):
+    """The settings of a round's training."""
+    return round_of(wildcards).learn.training
+
+
+def weights_of_detector(wildcards):
+    """An input: the weights file, if any, that round 0 begins with, so that a new one is noticed."""
+    files = SECTIONS["detectors"][round_of(wildcards).detector].plugin.files
+    return list(files) if wildcards.round == "0" else []
+
+
+def checkpoint_before(wildcards):
+    """An input: what the round before learned; round 0 has none."""
+    before = int(wildcards.round) - 1
+    return [] if before < 0 else paths.CHECKPOINT.format(recipe=wildcards.recipe, round=before)
+
+
+def checkpoint_of(wildcards):
+    """An input: the checkpoint of the round whose predictions are asked for."""
+    recipe, round_ = SECTIONS.rounds[wildcards.masks]
+    return paths.CHECKPOINT.format(recipe=recipe, round=round_.number)
+
+
+def labels_of(recipe, number):
+    """The pattern of a round's labels, all but the shard, and their data set."""
+    section = SECTIONS["recipes"][recipe]
+    dataset = section.rounds[number].dataset
+    if number == 0:
+        masks = section.reference("masks")
+        return dataset, paths.MASKS.format(dataset=dataset, masks=masks, shard="{shard}")
+    return dataset, paths.LABELS.format(recipe=recipe, round=number, shard="{shard}")
+
+
+def labels_of_round(wildcards):
+    """An input: every shard that a round learns from."""
+    return all_shards(*labels_of(wildcards.recipe, int(wildcards.round)))
+
+
+def images_of_round(wildcards):
+    """An input: the shard of images that gets new labels."""
+    return paths.IMAGES.format(dataset=round_of(wildcards).dataset, shard=wildcards.shard)
+
+
+def old_labels(wildcards):
+    """An input: the labels of the round before, where some of them may be kept."""
+    if not round_of(wildcards).relabel.merge:
+        return []
+    return labels_of(wildcards.recipe, int(wildcards.round) - 1)[1].format(shard=wildcards.shard)
+
+
 def of_benchmark(pattern):
     """An input: every shard of a benchmark's data set, for the mask section `of`."""
 
@@ -171,6 +228,22 @@ def table_rows(wildcards):
     return expand(paths.SCORES, benchmark=wildcards.benchmark, of=rows)
 
 
+def trained_rows(wildcards):
+    """An input: what the detectors of a benchmark's table were trained on."""
+    rows = [row for row in SECTIONS.rows(wildcards.benchmark) if "recipe" in row]
+    return [paths.TRAINED.format(**row) for row in rows]
+
+
+def trained():
+    """All files of every round of every recipe."""
+    for recipe, section in SECTIONS["recipes"].items():
+        for round_ in section.rounds:
+            known = {"recipe": recipe, "round": round_.number}
+            yield expand((paths.CHECKPOINT, paths.CURVES, paths.TRAINED), **known)
+            yield all_shards(round_.dataset, paths.IMAGES)
+            yield all_shards(*labels_of(recipe, round_.number))
+
+
 def parts():
     """Groups of files: every shard of all that the mask sections asked for are made of."""
     for dataset, masks in SECTIONS.targets:
@@ -187,7 +260,10 @@ def everything():
     Snakemake takes note of a job's params even where the job failed, and misses no file in the
     middle: at the next run it would take what follows for made by a job that never ended.
     """
-    files = {*chain.from_iterable(parts()), *expand(paths.RECIPE, recipe=SECTIONS["recipes"])}
+    files = {
+        *chain.from_iterable(chain(parts(), trained())),
+        *expand(paths.RECIPE, recipe=SECTIONS["recipes"]),
+    }
     for benchmark in SECTIONS["benchmarks"]:
         rows = [row["of"] for row in SECTIONS.rows(benchmark)]
         files.update(expand(PER_BENCHMARK, benchmark=benchmark, of=rows))

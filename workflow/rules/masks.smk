@@ -8,6 +8,8 @@ rule masks:
         paths.MASKS,
     log:
         paths.log(paths.MASKS),
+    wildcard_constraints:
+        masks=one_of("masks"),
     conda:
         "../../envs/cleave.yaml"
     params:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Len
 
-from cleave.rcnn.detector import Detector
+from cleave.detectors.common import Detector
 from cleave.rcnn.settings import Share
 
 

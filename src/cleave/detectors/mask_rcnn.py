@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cleave.rcnn.detector import Detector
+from cleave.detectors.common import Detector
 from cleave.rcnn.settings import Share
 
 

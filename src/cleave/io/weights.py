@@ -163,6 +163,29 @@ def hub_file(repository: str, names: tuple[str, ...], *, instead: str) -> Path:
     raise DataError(f"weights {repository}: holds none of {', '.join(names)}. {instead}")
 
 
+def url_file(url: str, *, instead: str) -> Path:
+    """A file of a plain address: from torch's cache of checkpoints, else fetched into it.
+
+    Raises:
+        DataError: neither cached nor reachable; ends with `instead`.
+    """
+    import torch
+
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), progress=False)  # whole or not there
+    except OSError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(
+            f"weights {url}: not in {path.parent}, and the address cannot be reached ({reason}). "
+            f"{instead}"
+        ) from None
+    return path
+
+
 def summarise(names: Iterator[str] | list[str], most: int = 6) -> str:
     """The first few names and how many there are."""
     names = list(names)

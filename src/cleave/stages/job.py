@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from cleave.io.device import device
 from cleave.io.images import ImageRecord, ImageShard, read_image_shard
 from cleave.io.shards import names, parse
 from cleave.registry import make
-from cleave.types import DataError
+from cleave.types import DataError, MaskSet
 
 log = logging.getLogger("cleave")
 
@@ -76,6 +77,16 @@ def progress(job: Job, shard: ImageShard) -> Iterator[ImageRecord]:
     count = len(shard.records)
     rate = f", {count / seconds:.2f} images/s" if seconds > 0 else ""
     log.info("%s %s: %d images in %.1f s%s", job.stage, job.output, count, seconds, rate)
+
+
+def predictions(
+    job: Job, detector: Any, dataset: Any, shard: ImageShard
+) -> Iterator[tuple[str, MaskSet]]:
+    """(image id, masks) of each image of a shard, from the detector with the job's checkpoint."""
+    images = (dataset.read(record) for record in progress(job, shard))
+    found = detector.predict(images, job.input("checkpoint"), device=device())
+    for record, masks in zip(shard.records, found, strict=True):
+        yield record.id, masks
 
 
 def image_rng(image_id: str) -> np.random.Generator:

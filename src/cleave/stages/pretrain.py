@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from pathlib import Path
 
 from cleave import __version__
 from cleave.io.atomic import replacing
@@ -14,8 +12,8 @@ from cleave.pretrain.bank import Bank, decode
 from cleave.pretrain.train import train
 from cleave.pretrain.weights import load, save
 from cleave.registry import make
-from cleave.spec import canonical
 from cleave.stages.job import Job, log
+from cleave.stages.unfinished import unfinished
 
 
 def run(job: Job) -> None:
@@ -26,7 +24,8 @@ def run(job: Job) -> None:
     """
     config = make("pretrain", job.spec)
     records, bank = read_photos(job, config.side)
-    folder = unfinished(job, records)
+    made_from = {**job.attributes, "photos": [record.digest for record in records]}
+    folder = unfinished(job.output, made_from)
     checkpoint = folder / "checkpoint.pt"
     resume = checkpoint if checkpoint.is_file() else None
     log.info("pretrain: %d photos, %s", len(bank), f"from {resume}" if resume else "from scratch")
@@ -43,15 +42,3 @@ def read_photos(job: Job, side: int) -> tuple[list[ImageRecord], Bank]:
     dataset = make("datasets", shards[0].spec, "dataset")
     records = sorted((r for shard in shards for r in shard.records), key=lambda record: record.id)
     return records, decode(dataset.read, records, side)
-
-
-def unfinished(job: Job, records: list[ImageRecord]) -> Path:
-    """The folder of this very run, named by what it depends on; those of other runs are removed."""
-    made_from = {**job.attributes, "photos": [record.digest for record in records]}
-    key = hashlib.sha256(canonical(made_from).encode()).hexdigest()[:16]
-    folder = job.output.with_name(f"unfinished-{key}")
-    for other in folder.parent.glob("unfinished-*"):
-        if other != folder:
-            log.warning("pretrain: another spec or other photos: %s is given up", other)
-            shutil.rmtree(other)
-    return folder

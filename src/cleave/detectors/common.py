@@ -1,0 +1,176 @@
+"""What the detector plugins share; imports torch only when a network is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from cleave.io.weights import url_file
+from cleave.rcnn.settings import Architecture, Losses, Parts
+from cleave.types import Image, MaskSet
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cleave.rcnn.network import RCNN
+    from cleave.rounds import Learn
+    from cleave.training.samples import Annotations, Read
+
+_INITIAL = 3  # of the numbers that a seed is mixed with: the random weights
+
+# Self-supervised ResNet-50s that the papers begin with, where a plain address gives them.
+TRUNKS = {
+    "dino": "https://dl.fbaipublicfiles.com/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth",
+    "moco_v2": "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/"
+    "moco_v2_800ep_pretrain.pth.tar",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detector(Parts):
+    """A network of this package as a plugin; subclasses say how many box heads it has."""
+
+    # What round 0 begins with: "random", a name of TRUNKS (fetched once), or a file: a trunk, or
+    # with `whole` a detector, in any format that rcnn.checkpoints reads. Papers: dino.
+    weights: str = "random"
+    whole: bool = False  # the file holds a detector, not a trunk alone
+    sha256: str | None = None  # of the file, where it is to be checked
+
+    gpu: ClassVar[bool] = True
+    saw_labels: ClassVar[str] = ""
+    licence: ClassVar[str] = "Apache-2.0; weights are of whoever trained them"
+    # Fields that a training does not read: a change of them trains nothing anew.
+    only_predict: ClassVar[tuple[str, ...]] = (
+        *("rpn_before_nms_test", "rpn_after_nms_test", "score_floor", "nms", "detections"),
+        *("min_side", "max_side"),
+    )
+
+    @property
+    def stages(self) -> tuple[float, ...]:
+        """The IoU from which a box is an object, for each box head."""
+        raise NotImplementedError
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files of the user's that a training from the beginning reads."""
+        return () if self.weights == "random" or self.weights in TRUNKS else (self.weights,)
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the network is built from."""
+        shared = {field.name: getattr(self, field.name) for field in fields(Parts)}
+        return Architecture(**shared, ious=self.stages)
+
+    def network(self, losses: Losses) -> RCNN:
+        """A network with random weights, drawn from torch's global generator."""
+        from cleave.rcnn.network import build
+
+        return build(self.architecture, losses)
+
+    def begin(self, network: RCNN) -> None:
+        """Fills a network with the weights that round 0 begins with.
+
+        Raises:
+            DataError: a file that is missing, unreadable or does not fit.
+        """
+        from cleave.rcnn.checkpoints import read_detector, read_trunk
+
+        if self.weights == "random":
+            return
+        path = Path(self.weights)
+        if url := TRUNKS.get(self.weights):
+            path = url_file(url, instead="Or give a downloaded file as weights:")
+        (read_detector if self.whole else read_trunk)(path, network, sha256=self.sha256)
+
+    def resume(self, network: RCNN, checkpoint: Path) -> None:
+        """Fills a network with the weights of an earlier round."""
+        from cleave.rcnn.checkpoints import read_detector
+
+        read_detector(checkpoint, network)
+
+    def fit(
+        self,
+        annotations: Annotations,
+        read: Read,
+        learn: Learn,
+        folder: Path,
+        *,
+        start: Path | None = None,
+        device: str = "cpu",
+    ) -> nn.Module:
+        """Trains, and leaves `weights.pt` and `metrics.jsonl` in `folder`.
+
+        Args:
+            annotations: what to learn.
+            read: gives the pixels of a record; a data set's own method.
+            learn: seed, schedule, losses and augmentation.
+            folder: a run that was killed in it is gone on from.
+            start: weights of an earlier round; else those of the section.
+            device: of torch, that of this process.
+
+        Raises:
+            DataError: weights that do not fit, or an image that cannot be read.
+            TrainingError: losses are not finite, or the batch does not fit.
+        """
+        import torch
+
+        from cleave.ops.seeds import mix
+
+        torch.manual_seed(mix(learn.seed, _INITIAL))
+        network = self.network(learn.losses)
+        if start is not None:
+            self.resume(network, start)
+        else:
+            self.begin(network)
+        return fit(network, annotations, read, learn, folder, device=device)
+
+    def predict(
+        self, images: Iterable[Image], checkpoint: Path, batch: int = 4, device: str = "cpu"
+    ) -> Iterator[MaskSet]:
+        """The instances of each image, in the order of the images, best first.
+
+        Args:
+            images: of any sizes; only a batch of them is held at once.
+            checkpoint: a file with a state dict of this network under "model".
+            batch: images at once, at most; the result does not depend on it.
+            device: of torch: "cpu", "cuda", "cuda:1".
+
+        Raises:
+            DataError: the checkpoint cannot be read or is of another detector.
+        """
+        from cleave.rcnn.predict import load, predict
+
+        network = load(Path(checkpoint), self.architecture)
+        return predict(network, images, batch=batch, device=device)
+
+
+def fit(
+    network: nn.Module,
+    annotations: Annotations,
+    read: Read,
+    learn: Learn,
+    folder: Path,
+    *,
+    device: str,
+) -> nn.Module:
+    """Trains any network that maps images and `Targets` to losses; see `Detector.fit`."""
+    from cleave.training.loader import AugmentedBatches, Loader
+    from cleave.training.loop import train
+
+    loader = Loader(
+        annotations,
+        read,
+        batch=learn.training.batch,
+        seed=learn.seed,
+        workers=learn.training.workers,
+    )
+    batches = AugmentedBatches(
+        loader, learn.training, learn.augment, device=device, seed=learn.seed
+    )
+    try:
+        train(network, batches, learn.training, folder, device=device, seed=learn.seed)
+    finally:
+        loader.close()
+    return network
