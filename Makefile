@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml constraints.txt
 		apt-get update -qq && apt-get install -y -qq g++; } || \
 		{ echo "The dense CRF is compiled: install a C++ compiler (Debian: apt install g++)"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[crf,dev,formats]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[crf,dev,formats,tensorboard]'
 	touch $@
 
 clean:

@@ -245,6 +245,17 @@ def test_what_is_not_finite_stops_the_run_before_the_step(tmp_path, where):
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 5
 
 
+def test_a_network_that_finds_infinities_itself_stops_the_run(tmp_path):
+    network = Toy()
+    network.forward = lambda images, targets: raise_(FloatingPointError("proposals are NaN"))
+    with pytest.raises(TrainingError, match="step 0: not finite: proposals are NaN; no step"):
+        run(tmp_path, network)
+
+
+def raise_(error: Exception):
+    raise error
+
+
 def test_float16_skips_a_step_that_overflows_and_goes_on(tmp_path):
     progress, network = run(tmp_path, Poisoned("loss"), precision="float16")
     assert progress.finished
@@ -274,9 +285,11 @@ def test_half_precisions_are_close_to_single(tmp_path):
         run(tmp_path / precision, Toy(norm=False), precision=precision, log_every=1)
         losses[precision] = [line.get("loss") for line in lines(tmp_path / precision)]
     assert losses["auto"] == losses["float32"] != losses["float16"] != losses["bfloat16"]
-    assert losses["float16"][0] is None  # its gradient overflows at the first scale
-    assert losses["float16"][1:] == pytest.approx(losses["float32"][1:], rel=0.02)
-    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.1)
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+    # its gradient overflows at the first scale, and momentum remembers the step that others took
+    assert losses["float16"][0] is None
+    assert losses["float16"][1] == pytest.approx(losses["float32"][1], rel=0.01)
+    assert sum(losses["float16"][-8:]) == pytest.approx(sum(losses["float32"][-8:]), rel=0.2)
 
 
 def test_precise_statistics_are_those_of_all_pixels(tmp_path):

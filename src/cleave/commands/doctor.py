@@ -25,6 +25,7 @@ OPTIONAL = (
     ("OpenEXR", "OpenEXR", "EXR depth files", "formats", "another format"),
     ("pillow-heif", "pillow_heif", "HEIC photos", "formats", "JPEG"),
     ("diffusers", "diffusers", "Marigold depth", "diffusion", "another depth source"),
+    ("tensorboard", "tensorboard", "live curves", "tensorboard", "metrics.jsonl"),
     ("snakemake-executor-plugin-slurm", "snakemake_executor_plugin_slurm", "SLURM", "slurm", ""),
 )
 

@@ -163,7 +163,8 @@ class Run:
         if overflow and self.scaler.get_scale() > LOWEST_SCALE:
             values = None
         elif not all(map(math.isfinite, (norm, *values.values()))):
-            raise self.not_finite({**values, "gradient_norm": norm})
+            values["gradient_norm"] = norm
+            raise self.not_finite(", ".join(f"{name} {v:g}" for name, v in values.items()))
         self.scaler.step(self.optimiser)  # skips what overflowed
         self.scaler.update()
         return {**values, "gradient_norm": norm} if values else None
@@ -176,6 +177,8 @@ class Run:
         torch.manual_seed(mix(self.seed, self.step, self.rank, micro))
         try:
             return self.backward(images, targets, last=micro + 1 == self.settings.accumulate)
+        except FloatingPointError as error:  # a network that looked before its losses did
+            raise self.not_finite(str(error)) from None
         except torch.OutOfMemoryError:
             pass  # and out of here, for the exception holds what the failed pass allocated
         error = memory.too_large(
@@ -205,10 +208,9 @@ class Run:
         means = parallel.mean(stacked.mean(0)).tolist()
         return {**dict(zip(names, means, strict=True)), "loss": sum(means)}
 
-    def not_finite(self, values: Mapping[str, float]) -> TrainingError:
-        text = ", ".join(f"{name} {value:g}" for name, value in values.items())
+    def not_finite(self, what: str) -> TrainingError:
         return TrainingError(
-            f"training, step {self.step}: not finite: {text}; no step was taken. Lower "
+            f"training, step {self.step}: not finite: {what}; no step was taken. Lower "
             "learning_rate, or set precision: float32 if it is not"
         )
 
