@@ -220,11 +220,13 @@ class Config:
 
     def summary(self) -> str:
         """Canonical JSON of all that the report shows and how it hangs together."""
+        learned_from = {round_.dataset for _, round_ in self.rounds.values()}
         datasets: dict[str, dict[str, Any]] = {}
-        for dataset, masks in self.targets:
+        for dataset in sorted({dataset for dataset, _ in self.targets} | learned_from):
             plugin = self["datasets"][dataset].plugin
-            entry = {"shards": plugin.shards, "kind": plugin_kind("datasets", plugin), "masks": {}}
-            datasets.setdefault(dataset, entry)["masks"][masks] = self.provenance(masks)
+            kind = plugin_kind("datasets", plugin)
+            masks = {of: self.provenance(of) for place, of in self.targets if place == dataset}
+            datasets[dataset] = {"shards": plugin.shards, "kind": kind, "masks": masks}
         benchmarks = {
             name: {"dataset": section.reference("dataset"), "rows": self.rows(name)}
             for name, section in self["benchmarks"].items()

@@ -86,4 +86,6 @@ def _make_benchmark(loaded: Config, name: str, dataset: str, shard: str) -> None
         scores.append(paths.SCORES.format(**places))
         spec = loaded.spec("benchmarks", name)
         run_stage("score", spec, scores[-1], images=images, predictions=predictions)
-    run_stage("table", loaded.table(name), paths.TABLE.format(benchmark=name), scores=scores)
+    run_stage(
+        "table", loaded.table(name), paths.TABLE.format(benchmark=name), scores=scores, trained=[]
+    )

@@ -150,7 +150,7 @@ def _stages(source: Source) -> Iterator[tuple[str, Array, bool]]:
     Yields:
         Title, picture, and whether its pixels are patches.
     """
-    rows = source.entry["masks"].values()
+    rows = [row for row in source.entry["masks"].values() if "detector" not in row]
 
     def sections(key: str, pattern: str) -> Iterator[tuple[str, ShardReader]]:
         for name in dict.fromkeys(row[key] for row in rows if key in row):

@@ -30,7 +30,7 @@ def read_settings(
     for dataset, entry in datasets.items():
         for section, name, spec in _specs(dataset, entry, masks[dataset]):
             found.setdefault((section, name), spec)
-    order = ["datasets", *STORES, "masks"]
+    order = ["datasets", *STORES, "masks", "detectors"]
     return [
         {
             "section": section,
@@ -49,13 +49,17 @@ def _specs(
     shard = shards.names(entry["shards"])[0]
     names = {"dataset": dataset, "shard": shard}
     yield "datasets", dataset, read_image_shard(Path(paths.IMAGES.format(**names))).spec
-    rows = entry["masks"].values()
+    rows = [row for row in entry["masks"].values() if "detector" not in row]
     for section, pattern in STORES.items():
         for name in dict.fromkeys(row[section] for row in rows if section in row):
             with read_shard(Path(pattern.format(**names, **{section: name}))) as reader:
                 yield section, name, reader.spec
     for name, spec in masks.items():
-        yield "masks", name, spec
+        row = entry["masks"][name]
+        if "detector" in row:
+            yield "detectors", row["detector"], spec["detector"]
+        else:
+            yield "masks", name, spec
 
 
 def _text(value: Any) -> str:

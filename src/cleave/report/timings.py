@@ -56,7 +56,7 @@ def _jobs(entry: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "images", "", paths.IMAGES
     for stage, pattern in PATTERNS.items():
         key = "of" if stage == "masks" else stage
-        rows = entry["masks"].values()
+        rows = [row for row in entry["masks"].values() if "detector" not in row]
         for section in dict.fromkeys(row[key] for row in rows if key in row):
             yield stage, section, pattern
 

@@ -75,8 +75,9 @@ def finish(job: Job, learn: Learn, annotations: Any, network: Any, folder: Path)
 
 
 def summary(job: Job, learn: Learn, annotations: Any, network: Any) -> Mapping[str, Any]:
-    """What tables say of a training."""
+    """What tables say of a training, and what it was given."""
     return {
+        **job.attributes,
         "recipe": job.output.parent.parent.name,
         "round": int(job.output.parent.name.removeprefix("round")),
         "images": len(annotations),
