@@ -368,3 +368,11 @@ def test_labels_that_a_data_set_lacks_are_refused_before_anything_is_computed():
         CocoBenchmark(iou_types=("box",), baselines=("patch_truth",)).check_truth("boxes")
     with pytest.raises(ConfigError, match=r"write iou_types: \[box\]$"):
         CocoBenchmark(iou_types=("mask",), baselines=()).check_truth("boxes")
+
+
+def test_images_matched_and_resampled_a_few_at_a_time_score_the_same(monkeypatch):
+    truths, predicted = random_case(5, images=7, ties=True)
+    whole = CocoBenchmark(bootstrap=20)(truths, predicted)
+    monkeypatch.setattr("cleave.benchmarks.matches._IMAGES", 2)
+    monkeypatch.setattr("cleave.benchmarks.matches._CHUNK", 64)
+    assert CocoBenchmark(bootstrap=20)(truths, predicted) == whole

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import chain
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,7 @@ Kind = Literal["box", "mask"]
 AREAS = ("all", "S", "M", "L")  # limits 32^2 and 96^2 pixels, both ends included: COCO's
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of IoU
 RECALLS = np.linspace(0.0, 1.0, 101)
+_IMAGES = 1000  # matched at a time: bounds the memory of the matching
 _CHUNK = 1 << 21  # detections x samples at a time: bounds the memory of the bootstrap
 
 
@@ -44,13 +46,49 @@ def match(
     """Matches detections to truth, image by image.
 
     Args:
-        truths: of I images.
+        truths: of I images, of one at least.
         detections: of the same images, COCO annotations with `bbox`, `area`, `segmentation`,
             `score`; at most `cap` of an image are looked at, best first, earlier first on ties.
         kind: whether boxes or masks are compared. Detections fall into size bins by their own
             box or mask area, objects by their annotated area (for both kinds), as in pycocotools.
         cap: largest number of detections an image.
     """
+    parts = []
+    for start in range(0, len(truths), _IMAGES):
+        some = slice(start, start + _IMAGES)
+        parts.append(_evaluated(truths[some], detections[some], kind, cap, start))
+    scores, image, rank, hit, ignored, positives, best = zip(*parts, strict=True)
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    return Matches(
+        np.concatenate(image)[order],
+        np.concatenate(rank)[order],
+        np.concatenate(hit, axis=2)[:, :, order],
+        np.concatenate(ignored, axis=2)[:, :, order],
+        np.concatenate(positives, axis=1),
+        tuple(chain.from_iterable(best)),
+    )
+
+
+class _Part(NamedTuple):
+    """`Matches` of some images, whose detections come image by image; and their scores."""
+
+    scores: Array
+    image: Array
+    rank: Array
+    hit: Array
+    ignored: Array
+    positives: Array
+    best: list[Array]
+
+
+def _evaluated(
+    truths: Sequence[Truth],
+    detections: Sequence[Sequence[Mapping[str, Any]]],
+    kind: Kind,
+    cap: int,
+    first: int,
+) -> _Part:
+    """The matching of some images, the first of which has this index among all."""
     from faster_coco_eval import COCO, COCOeval_faster
 
     evaluator = COCOeval_faster(
@@ -68,7 +106,7 @@ def match(
         overlaps = np.asarray(evaluator.ious[index + 1, 1])  # (detections, G), or empty
         highest = overlaps.max(0) if overlaps.size else np.zeros(len(truth))
         best.append(highest[~truth.crowd])
-    return _collect(evaluator._evalImgs_cpp, len(truths), tuple(best))
+    return _collect(evaluator._evalImgs_cpp, len(truths), best, first)
 
 
 def _truth_annotations(truths: Sequence[Truth], kind: Kind) -> dict[str, Any]:
@@ -117,7 +155,7 @@ def _dataset(truths: Sequence[Truth], annotations: list) -> dict[str, Any]:
     }
 
 
-def _collect(evaluated: Sequence[Any], images: int, best: tuple[Array, ...]) -> Matches:
+def _collect(evaluated: Sequence[Any], images: int, best: list[Array], first: int) -> _Part:
     """Joins the per-image records, which come area by area and within it image by image."""
     # The state that the records are pickled by; they have no other face to Python.
     states = [record.__getstate__() for record in evaluated]
@@ -128,24 +166,16 @@ def _collect(evaluated: Sequence[Any], images: int, best: tuple[Array, ...]) -> 
     count = len(THRESHOLDS)
 
     def join(column: int) -> Array:  # (A, T, D)
-        return np.stack(
-            [
-                np.concatenate(
-                    [np.array(s[column]).reshape(count, -1) for s in row] or [np.zeros((count, 0))],
-                    axis=1,
-                ).astype(bool)
-                for row in grid
-            ]
-        )
+        rows = [[np.array(s[column]).reshape(count, -1) for s in row] for row in grid]
+        return np.stack([np.concatenate(row, axis=1).astype(bool) for row in rows])
 
     found, ignored = join(0), join(4)
-    every = np.concatenate(scores) if scores else np.zeros(0)
-    order = np.argsort(-every, kind="stable")
-    return Matches(
-        np.repeat(np.arange(images), [len(s) for s in scores])[order],
-        np.concatenate([np.arange(len(s)) for s in scores] or [np.zeros(0, int)])[order],
-        (found & ~ignored)[:, :, order],
-        ignored[:, :, order],
+    return _Part(
+        np.concatenate(scores),
+        np.repeat(np.arange(first, first + images), [len(s) for s in scores]),
+        np.concatenate([np.arange(len(s)) for s in scores]),
+        found & ~ignored,
+        ignored,
         np.array([[np.sum(~np.array(s[3], bool)) for s in row] for row in grid], np.int64),
         best,
     )
@@ -167,18 +197,40 @@ def average_precision(matches: Matches, weights: Array, cap: int = 100) -> Array
     """
     columns = np.ascontiguousarray(weights.T.astype(np.int32))  # (I, S)
     total = weights @ matches.positives.T  # (S, A)
-    within = matches.rank < cap
     result = np.full((len(weights), len(AREAS), len(THRESHOLDS)), np.nan)
-    step = max(1, _CHUNK // max(1, int(within.sum())))
-    for start in range(0, len(weights), step):
-        part = slice(start, start + step)
-        for a in range(len(AREAS)):
+    for a in range(len(AREAS)):
+        # Detections that some threshold keeps: most of what one threshold keeps, all others do.
+        kept = np.flatnonzero((matches.rank < cap) & ~matches.ignored[a].all(0))
+        image, bins = matches.image[kept], _bins(matches, a, kept)
+        step = max(1, _CHUNK // max(1, len(kept)))
+        for start in range(0, len(weights), step):
+            part = slice(start, start + step)
+            counts = np.ascontiguousarray(columns[:, part])
+            seen = np.cumsum(counts[image], axis=0, dtype=np.int32)  # (n, S) detections so far
             passed = _Passed(total[part, a])
-            for t in range(len(THRESHOLDS)):
-                kept = within & ~matches.ignored[a, t]
-                hit, image = matches.hit[a, t, kept], matches.image[kept]
-                result[part, a, t] = _envelope_mean(hit, image, columns[:, part], passed)
+            for t, found in enumerate(bins):
+                result[part, a, t] = _envelope_mean(found, seen, counts, passed)
     return result
+
+
+@dataclass(frozen=True)
+class _Bin:
+    """Where the K hits of one size bin and threshold stand among the n detections of the bin."""
+
+    rows: Array  # (K,) of the hits
+    images: Array  # (K,) of the hits
+    dropped: Array  # (X,) images of the detections that this threshold alone ignores
+    before: Array  # (K,) how many of those stand before each hit
+
+
+def _bins(matches: Matches, a: int, kept: Array) -> list[_Bin]:
+    """One for each threshold."""
+    image, found = matches.image[kept], []
+    for t in range(len(THRESHOLDS)):
+        rows = np.flatnonzero(matches.hit[a, t, kept])
+        dropped = np.flatnonzero(matches.ignored[a, t, kept])
+        found.append(_Bin(rows, image[rows], image[dropped], np.searchsorted(dropped, rows)))
+    return found
 
 
 class _Passed:
@@ -198,15 +250,19 @@ class _Passed:
         return self._table[self._start + found]
 
 
-def _envelope_mean(hit: Array, image: Array, columns: Array, passed: _Passed) -> Array:
-    """(S,) AP of one size bin and threshold: hit (n,), image (n,), columns (I, S).
+def _envelope_mean(hits: _Bin, seen: Array, columns: Array, passed: _Passed) -> Array:
+    """(S,) AP of one size bin and threshold: seen (n, S) detections so far, columns (I, S).
 
     The precision at a recall is the best one at it or above: each hit counts for the recalls that
     it is the first to reach.
     """
-    seen = np.cumsum(columns[image], axis=0, dtype=np.int32)[hit]  # (K, S) detections so far
-    found = np.cumsum(columns[image[hit]], axis=0, dtype=np.int32)  # (K, S) hits so far
-    precision = found / np.maximum(seen, 1)
+    found = np.cumsum(columns[hits.images], axis=0, dtype=np.int32)  # (K, S) hits so far
+    ranked = seen[hits.rows]  # (K, S)
+    if len(hits.dropped):
+        dropped = np.cumsum(columns[hits.dropped], axis=0, dtype=np.int32)
+        dropped = np.concatenate([np.zeros((1, columns.shape[1]), np.int32), dropped])
+        ranked = ranked - dropped[hits.before]
+    precision = found / np.maximum(ranked, 1)
     envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
     first = np.diff(passed(found), axis=0, prepend=0)  # (K, S) recalls
     return np.where(passed.defined, (envelope * first).sum(0) / len(RECALLS), np.nan)
@@ -218,8 +274,10 @@ def average_recall(matches: Matches, weights: Array, cap: int) -> Array:
     Args and Returns as for `average_precision`.
     """
     within = matches.rank < cap
-    found = np.zeros((matches.positives.shape[1], len(AREAS), len(THRESHOLDS)))
-    np.add.at(found, matches.image[within], matches.hit[:, :, within].transpose(2, 0, 1))
+    images = matches.positives.shape[1]
+    found = np.zeros((images, len(AREAS), len(THRESHOLDS)))
+    for a, t in np.ndindex(found.shape[1:]):
+        found[:, a, t] = np.bincount(matches.image[within & matches.hit[a, t]], minlength=images)
     hits = np.tensordot(weights.astype(np.float64), found, 1)  # (S, A, T)
     total = (weights @ matches.positives.T)[:, :, None].astype(np.float64)
     return np.divide(hits, total, out=np.full(hits.shape, np.nan), where=total > 0)
