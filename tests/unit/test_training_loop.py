@@ -114,26 +114,26 @@ from cleave.training.loop import train
 
 chosen = settings(accumulate=2)
 batches = ToyBatches(chosen)
-step = int(sys.argv[2])
-batches.kill_at = (step, 1) if step >= 0 else None
+batches.kill_at = (int(sys.argv[2]), 1)
 train(Toy(), batches, chosen, Path(sys.argv[1]), seed=3)
 """
 
 
-def program(folder: Path, kill_at: int) -> int:
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder), str(kill_at)], cwd=ROOT, check=False
-    ).returncode
+def killed(folder: Path, step: int) -> int:
+    """Trains in a process that kills itself in the second micro batch of a step."""
+    program = [sys.executable, "-c", PROGRAM, str(folder), str(step)]
+    return subprocess.run(program, cwd=ROOT, check=False).returncode
 
 
 def test_kill_9_in_a_step_changes_no_bit(tmp_path):
-    """Killed in the second micro batch of steps 13 and 22, with lines after the checkpoint."""
-    assert program(tmp_path / "whole", -1) == 0
-    assert program(tmp_path / "killed", 13) == -9
+    """Killed twice, with lines after the checkpoint."""
+    again = {"accumulate": 2, "seed": 3}
+    run(tmp_path / "whole", batches=ToyBatches(settings(accumulate=2)), **again)
+    assert killed(tmp_path / "killed", 13) == -9
     assert [line["step"] for line in lines(tmp_path / "killed")] == [4, 8, 12]
     assert torch.load(tmp_path / "killed" / "checkpoint.pt", weights_only=True)["step"] == 10
-    assert program(tmp_path / "killed", 22) == -9
-    assert program(tmp_path / "killed", -1) == 0
+    assert killed(tmp_path / "killed", 22) == -9
+    run(tmp_path / "killed", batches=ToyBatches(settings(accumulate=2)), **again)
     for name in ("weights.pt", "metrics.jsonl"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     for name in ("metrics.jsonl", "speed.jsonl"):

@@ -266,7 +266,13 @@ class Run:
                 f"checkpoint {self.checkpoint}: of another run, {state.get('identity')}; this one "
                 f"is {canonical(self.identity)}. Restore what was changed, or delete it"
             )
-        self.network.load_state_dict(state["network"])
+        try:
+            self.network.load_state_dict(state["network"])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise DataError(
+                f"checkpoint {self.checkpoint}: of another network: {reason}; delete it"
+            ) from None
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         self.averages, self.step = Averages(state["averages"]), state["step"]

@@ -48,6 +48,7 @@ def launch(processes: int, command: Sequence[str] | None = None) -> bool:
         run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
+        local_addr="localhost",  # of a machine whose own name does not resolve, too
         max_restarts=0,  # the workflow starts a failed job again, from its checkpoint
     )
     command = command or ("-m", "cleave.cli", *sys.argv[1:])

@@ -41,7 +41,7 @@ class Averages:
         """The means, and how many steps were skipped; starts anew."""
         means = {name: value / self.taken for name, value in self.sums.items()}
         means["skipped"] = self.skipped
-        self.__init__()
+        self.sums, self.taken, self.skipped = {}, 0, 0
         return means
 
     def state_dict(self) -> dict[str, Any]:
