@@ -30,12 +30,20 @@ def test_imagenet_plans_a_job_a_shard(tmp_path):
     (data / "coco/val2017").mkdir(parents=True)
     (data / "coco/annotations").mkdir()
     (data / "coco/annotations/instances_val2017.json").write_text("{}")
+    (data / "coco/train2017").mkdir()
+    (data / "coco/train2017/000000000009.jpg").touch()
     planned = jobs(project, "cuts3d_imagenet")
-    masks = len(project.config["benchmarks"]["coco_val2017"]["masks"])
+    benchmark = project.config["benchmarks"]["coco_val2017"]
+    masks, recipes = len(benchmark["masks"]), len(benchmark["recipes"])
     shards = 1300 + 8
-    assert planned["images"] == planned["features"] == planned["depth"] == shards
-    assert planned["masks"] == 1300 + 8 * masks
-    assert planned["recipe"] == planned["table"] == planned["report"] == 1
+    assert planned["images"] == shards + 120
+    assert planned["features"] == planned["depth"] == shards
+    assert planned["masks"] == 1300 * recipes + 8 * masks
+    assert planned["train"] == 4  # two rounds follow cuts3d's first
+    assert planned["relabel"] == 1300 + 120
+    assert planned["detect"] == 8 * planned["train"]
+    assert planned["recipe"] == recipes
+    assert planned["table"] == planned["report"] == 1
 
 
 @pytest.mark.parametrize("preset", ["components", "pretrain"])
