@@ -95,11 +95,66 @@ def test_markdown():
     header = tables[0]
     assert METRICS["mask_AP"] in header
     assert METRICS["mask_AR1000"] not in header  # no row of ours has it
-    first = tables[: tables.index(next(t for t in tables if "FreeSOLO" in t)) - 2]
-    for block in (first, tables[len(first) :]):
-        columns = {line.replace("\\|", "").count("|") for line in block}
-        assert len(columns) == 1
+    for block in text.split("\n\n"):
+        columns = {line.replace("\\|", "").count("|") for line in block.split("\n") if "|" in line}
+        assert len(columns) <= 1
     assert any("CutLER" in line and "18.9" in line for line in tables)
+
+
+DETECTORS = [
+    {
+        **{"of": f"ours.round{number}", "kind": "mask_rcnn", "baseline": False, "masks": "maskcut"},
+        **{"recipe": "ours", "detector": "small", "round": number, "images": 48 + number},
+        **{"trained_on": ["crowded", "mine"][: number + 1], "saw_labels": []},
+    }
+    for number in range(2)
+]
+TRAINED = {
+    "ours.round0": {"mask_AP50": 12.0, "box_AP": 6.0, **COUNTS},
+    "ours.round1": {"mask_AP50": 20.0, **COUNTS},
+}
+
+
+def test_detectors_say_what_they_were_made_of():
+    assert "training_images" not in build(ROWS, SCORES)
+    frame = build([ROWS[0], *DETECTORS], {**SCORES, **TRAINED})
+    assert frame["detector"].tolist() == ["", "small", "small"]
+    assert frame["round"].tolist()[1:] == [0, 1]
+    assert frame["round"].isna().tolist() == [True, False, False]
+    assert frame["training_images"].tolist()[1:] == [48, 49]
+    assert frame["trained_on"].tolist() == ["", "crowded", "crowded; mine"]
+    assert frame["images"].tolist() == [24] * 3
+    text = markdown(frame, "t")
+    assert "| ours.round0 | method | mask_rcnn | " in text
+    assert "| small | 0 | crowded | 48 |" in text
+    assert "<NA>" not in text
+
+
+def test_differences_are_taken_within_a_protocol_and_to_the_same_metric():
+    frame = build([*ROWS, *DETECTORS], {**SCORES, **TRAINED}, "COCO val2017")
+    cutler = frame["mask_AP50 minus CutLER, DINO, IN1K"]
+    np.testing.assert_allclose(cutler[4:6], [12 - 18.9, 20 - 18.9])
+    assert cutler.drop([4, 5]).isna().all()  # neither pseudo-masks nor baselines nor published
+    np.testing.assert_allclose(frame["box_AP minus CutLER, DINO, IN1K"][4], 6 - 12.3)
+    assert np.isnan(frame["box_AP minus CutLER, DINO, IN1K"][5])  # not scored
+    np.testing.assert_allclose(frame["mask_AP minus MaskCut, DINO ViT-B/8 ?"][:2], [3.05, 3.8])
+    assert frame["mask_AP minus MaskCut, DINO ViT-B/8 ?"][2:].isna().all()
+    assert not any(" minus " in name for name in build(DETECTORS, TRAINED))
+    assert not any(" minus " in name for name in build(DETECTORS, TRAINED, "VOC07 trainval"))
+
+
+def test_markdown_has_ours_published_and_the_difference():
+    frame = build([*ROWS, *DETECTORS], {**SCORES, **TRAINED}, "COCO val2017")
+    lines = markdown(frame, "t").splitlines()
+    at = lines.index("AP50: ours, published, and ours minus published:")
+    assert lines[at + 2 : at + 6] == [
+        "| | published | ours.round0 | ours.round1 |",
+        "| --- | ---: | ---: | ---: |",
+        "| this run | | 12.0 | 20.0 |",
+        "| CutLER, DINO, IN1K | 18.9 | -6.9 | +1.1 |",
+    ]
+    assert "| MaskCut, DINO ViT-B/8 ? | 2.2 | +3.0 | +3.8 |" in lines
+    assert any(line.startswith("? The source does not say") for line in lines)
 
 
 def test_files_are_whole_and_reproducible(tmp_path):

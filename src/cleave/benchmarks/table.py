@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cleave.benchmarks import published
+from cleave.benchmarks import comparison, published
 from cleave.benchmarks.baselines import DESCRIPTIONS
 from cleave.io.atomic import replacing
 from cleave.spec import ConfigError, nearest
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 PARTS = ("kind", "features", "depth", "graphs")  # what a mask section is made of
-LEADING = ("method", "role", *PARTS, "saw_labels", "images", "objects")
+TRAINING = ("masks", "recipe", "detector", "round", "trained_on", "training_images")  # a detector
+LEADING = ("method", "role", *PARTS, *TRAINING, "saw_labels", "images", "objects")
+COUNTS = ("round", "training_images", "images", "objects")
 METRICS = {  # metric -> title in Markdown; the CSV has all metrics under their own names
     "mask_AP": "AP",
     "mask_AP50": "AP50",
@@ -35,6 +37,7 @@ METRICS = {  # metric -> title in Markdown; the CSV has all metrics under their 
     "CorLoc": "CorLoc",
     "box_AP": "box AP",
     "box_AP50": "box AP50",
+    "box_AP75": "box AP75",
     "box_AR100": "box AR@100",
     "masks_per_image": "masks / image",
 }
@@ -48,33 +51,38 @@ def build(
     Args:
         rows: each with `of` (the section's name, or a baseline's), `baseline`, and for methods
             `kind`, the references `features`, `depth`, `graphs`, and `saw_labels`, a list of the
-            components that ever saw labels.
+            components that ever saw labels. A row of a detector also has `masks`, `recipe`,
+            `detector`, `round`, `trained_on` (data sets) and `images`, that it was trained on.
         scores: `of` to the metrics of `CocoBenchmark`.
         dataset: name of a data set of published.csv whose numbers to add; none if empty.
 
     Returns:
-        Columns `LEADING`, then each metric followed by its `_low` and `_high`, then `source` and
-        `status` of published numbers. What is not there is missing (NaN or "").
+        Columns `LEADING` (of `TRAINING` those that some row has), then each metric followed by its
+        `_low` and `_high`, the differences to published numbers, then `source` and `status` of
+        published numbers. What is not there is missing (NaN or "").
 
     Raises:
         ConfigError: a row without scores.
     """
     import pandas
 
-    lines = [_line(row, scores) for row in rows]
+    lines = [_line(row, scores, dataset) for row in rows]
     if dataset:
         lines += _published(dataset)
-    metrics = _ordered({name for line in lines for name in line} - {*LEADING, "source", "status"})
-    columns = [*LEADING, *metrics, *(("source", "status") if dataset else ())]
+    present = {name for line in lines for name in line}
+    leading = [name for name in LEADING if name in present or name not in TRAINING]
+    columns = [*leading, *_ordered(present - {*LEADING, "source", "status"})]
+    columns += [column for column in _differences(dataset) if column in present]
+    columns += ("source", "status") if dataset else ()
     frame = pandas.DataFrame(lines, columns=columns)
-    text = [name for name in ("source", "status", *LEADING[:-2]) if name in frame]
+    counts = [name for name in COUNTS if name in frame]
+    text = [name for name in ("source", "status", *leading) if name in frame and name not in counts]
     frame[text] = frame[text].astype(object).fillna("").astype(str)
-    counts = ["images", "objects"]
-    frame[counts] = frame[counts].round().astype("Int64")
+    frame[counts] = frame[counts].astype(float).round().astype("Int64")
     return frame
 
 
-def _line(row: Mapping[str, Any], scores: Mapping[str, Scores]) -> dict[str, Any]:
+def _line(row: Mapping[str, Any], scores: Mapping[str, Scores], dataset: str) -> dict[str, Any]:
     name = row["of"]
     if name not in scores:
         raise ConfigError(f"table: no scores of {name!r}; {nearest(name, scores)}")
@@ -84,8 +92,31 @@ def _line(row: Mapping[str, Any], scores: Mapping[str, Scores]) -> dict[str, Any
         label = {"method": name.replace("_", " "), "role": role, "kind": what, "saw_labels": saw}
         return label | scores[name]
     parts = {part: row.get(part, "") for part in PARTS}
-    saw = "; ".join(row.get("saw_labels", ()))
-    return {"method": name, "role": "method", **parts, "saw_labels": saw, **scores[name]}
+    return {
+        **{"method": name, "role": "method", **parts, **_training(row)},
+        "saw_labels": "; ".join(row.get("saw_labels", ())),
+        **scores[name],
+        **comparison.differences(row, scores[name], dataset),
+    }
+
+
+def _training(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a detector was made of; nothing for masks that were cut."""
+    if "detector" not in row:
+        return {}
+    found = {part: row[part] for part in TRAINING if part in row}
+    if "trained_on" in found:
+        found["trained_on"] = "; ".join(found["trained_on"])
+    return found | ({"training_images": row["images"]} if "images" in row else {})
+
+
+def _differences(dataset: str) -> list[str]:
+    """Every column that differences may have, in the order of the published file."""
+    return [
+        comparison.column(metric, reference)
+        for reference in published.references(dataset)
+        for metric in reference.values
+    ]
 
 
 def _published(dataset: str) -> list[dict[str, Any]]:
@@ -117,6 +148,7 @@ def _published(dataset: str) -> list[dict[str, Any]]:
 
 def _ordered(names: set[str]) -> list[str]:
     """The metrics of `METRICS` first, then the others by name, each with its interval behind it."""
+    names = {name for name in names if not comparison.is_difference(name)}
     bare = {name for name in names if not name.endswith(("_low", "_high"))}
     order = [*(m for m in METRICS if m in bare), *sorted(bare - METRICS.keys())]
     return [
@@ -136,13 +168,35 @@ def markdown(frame: DataFrame, title: str) -> str:
         ]
         lines[-1] += "the 95 % bootstrap interval over images."
         lines += ["*Trivial* rows look at nothing, *ceilings* know the truth: no methods.", ""]
-    parts = [name for name in ("role", *PARTS, "saw_labels") if ours[name].astype(bool).any()]
+    parts = [name for name in ("role", *PARTS, *TRAINING, "saw_labels") if _any(ours, name)]
     lines += _grid(ours, ["method", *parts])
+    lines += _compared(ours)
     if len(theirs):
         lines += ["", "Published on this data set, as printed in the source; mostly of detectors "]
         lines[-1] += "trained on pseudo-masks, not of pseudo-masks themselves:"
         lines += ["", *_grid(theirs, ["method", "features", "kind", "status", "source"])]
     return "\n".join(lines) + "\n"
+
+
+def _any(frame: DataFrame, name: str) -> bool:
+    return name in frame and bool((frame[name].notna() & (frame[name] != "")).any())
+
+
+def _compared(ours: DataFrame) -> list[str]:
+    """For each metric: published numbers, and our methods minus them."""
+    lines = []
+    for block in comparison.blocks(ours.to_dict("records"), METRICS):
+        methods = [_escaped(name) for name in block.methods]
+        lines += ["", f"{METRICS[block.metric]}: ours, published, and ours minus published:", ""]
+        lines.append("| | published | " + " | ".join(methods) + " |")
+        lines.append("| --- |" + " ---: |" * (len(methods) + 1))
+        lines.append("| this run | | " + " | ".join(f"{value:.1f}" for value in block.ours) + " |")
+        for name, value, found in block.rows:
+            cells = " | ".join(f"{difference:+.1f}" for difference in found)
+            lines.append(f"| {_escaped(name)} | {value:.1f} | {cells} |")
+    if any("?" in line for line in lines):
+        lines += ["", "? The source does not say what the number is of; its task is inferred."]
+    return lines
 
 
 def _grid(frame: DataFrame, text: list[str]) -> list[str]:
@@ -151,8 +205,15 @@ def _grid(frame: DataFrame, text: list[str]) -> list[str]:
     titles = [name.replace("_", " ") for name in text] + [METRICS[name] for name in metrics]
     lines = [titles, ["---"] * len(text) + ["---:"] * len(metrics)]
     for _, row in frame.iterrows():
-        lines.append([row[name] for name in text] + [_cell(row, name) for name in metrics])
+        lines.append([_text(row[name]) for name in text] + [_cell(row, n) for n in metrics])
     return ["| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines]
+
+
+def _text(value: Any) -> str:
+    """A label as text; counts that a row lacks are blank."""
+    import pandas
+
+    return "" if pandas.isna(value) else str(value)
 
 
 def _cell(row: Mapping[str, Any], metric: str) -> str:

@@ -17,6 +17,6 @@ VERSIONS = {
     "predict": 1,
     "baseline": 1,
     "score": 1,
-    "table": 1,
+    "table": 2,
     "report": 1,
 }
