@@ -54,3 +54,36 @@ def test_presets_on_scenes_plan(tmp_path, preset):
     planned = jobs(project, preset)
     assert planned["report"] == 1
     assert planned["features"] > 1
+
+
+def test_every_benchmark_of_the_papers_plans(tmp_path):
+    """Each set in the layout that it is downloaded in, with a single image or none."""
+    project = Project(tmp_path / "benchmarks")
+    folders = ("imagenet/train", "coco/val2017", "coco/train2014", "coco/annotations", "lvis")
+    kitti = ("kitti/training/image_2", "kitti/training/label_2")
+    others = ("objects365/val", "openimages/validation", "uvo/all_UVO_frames", "uvo/annotations")
+    voc = [f"VOCdevkit/{year}" for year in ("VOC2007", "VOC2012")]
+    parts = ("JPEGImages", "Annotations", "SegmentationObject", "ImageSets/Main")
+    inside = [f"{year}/{part}" for year in voc for part in (*parts, "ImageSets/Segmentation")]
+    for name in (*folders, *kitti, *others, *inside):
+        (project.folder / "data" / name).mkdir(parents=True)
+    files = ("coco/annotations/instances_val2017.json", "coco/annotations/instances_train2014.json")
+    files += ("coco/coco_20k_filenames.txt", "lvis/lvis_v1_val.json", "imagenet/train.txt")
+    files += ("objects365/zhiyuan_objv2_val.json", "uvo/annotations/val_sparse.json")
+    files += ("openimages/validation-annotations-bbox.csv",)
+    files += tuple(
+        f"{year}/ImageSets/Main/{split}.txt" for year in voc for split in ("trainval", "test")
+    )
+    files += ("VOCdevkit/VOC2012/ImageSets/Segmentation/trainval.txt",)
+    for name in files:
+        (project.folder / "data" / name).touch()
+    (project.folder / "data/imagenet/train.txt").write_text("a.jpg\n")
+    planned = jobs(project, "benchmarks")
+    config = project.config
+    assert planned["table"] == len(config["benchmarks"]) == 11
+    of_boxes = [b for b in config["benchmarks"].values() if b.get("iou_types") == ["box"]]
+    assert planned["baseline"] == 2 * len(of_boxes) + 4 * (11 - len(of_boxes))
+    shards = sum(dataset["shards"] for dataset in config["datasets"].values())
+    assert planned["images"] == planned["masks"] == shards
+    assert planned["train"] == 1
+    assert planned["detect"] == shards - 1300

@@ -105,5 +105,6 @@ def our_name(row: Row) -> str | None:
     """The metric of CocoBenchmark that a published number is to be read beside, or None."""
     if row.metric == "CorLoc":
         return "CorLoc"
-    known = row.metric in METRICS + RECALLS
-    return f"{row.task}_{row.metric}" if known and row.task in ("box", "mask") else None
+    metric = row.metric.removesuffix(" (class-agnostic multi-object)")  # MaskDistill's name for it
+    known = metric in METRICS + RECALLS
+    return f"{row.task}_{metric}" if known and row.task in ("box", "mask") else None
