@@ -15,6 +15,7 @@ from cleave import paths
 from cleave.benchmarks import bootstrap, truth
 from cleave.io.images import ImageRecord, ImageShard
 from cleave.report import plots
+from cleave.report.compared import compared
 
 OURS = frozenset({"cleave3d"})  # kinds of masks that no paper has
 FEW = 15  # published rows that are shown without a click
@@ -96,6 +97,7 @@ def benchmark(name: str, entry: Mapping[str, Any], colours: Mapping[str, str]) -
         "reference": files[0]["spec"].get("published", ""),
         "published": _published(theirs, methods),
         "few": FEW,
+        "compared": compared(ours, COLUMNS),
         "plot": _plot(ours, cells, entry["rows"], colours),
     }
 
