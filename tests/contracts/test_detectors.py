@@ -46,7 +46,10 @@ IMAGES = [
 @pytest.fixture(params=KINDS)
 def section(request):
     known = {field.name for field in dataclasses.fields(lookup("detectors", request.param, ""))}
-    return {"kind": request.param, **{k: v for k, v in TINY.items() if k in known}}
+    tiny = {key: value for key, value in TINY.items() if key in known}
+    if request.param.startswith("mask_rcnn_"):
+        del tiny["trunk"]  # a fixed one, which is what the kind is for
+    return {"kind": request.param, **tiny}
 
 
 @pytest.fixture

@@ -71,7 +71,17 @@ def finish(job: Job, learn: Learn, annotations: Any, network: Any, folder: Path)
     write_json(job.output.with_name("trained.json"), summary(job, learn, annotations, network))
     state, _ = load_state(folder / "weights.pt")
     save_state(job.output, state, **job.attributes)
+    for name in ("speed.jsonl", "events"):  # for people: what depends on the clock, TensorBoard's
+        keep(folder / name, job.output.with_name(name))
     shutil.rmtree(folder)
+
+
+def keep(found: Path, place: Path) -> None:
+    """Moves a file or a folder, if there is one, over what an earlier run left."""
+    if place.is_dir():
+        shutil.rmtree(place)
+    if found.exists():
+        shutil.move(found, place)
 
 
 def summary(job: Job, learn: Learn, annotations: Any, network: Any) -> Mapping[str, Any]:

@@ -27,7 +27,7 @@ def unfinished(output: Path, made_from: Mapping[str, Any]) -> Path:
     for other in folder.parent.glob("unfinished-*"):
         if other != folder:
             log.warning("another spec or other inputs: %s is given up", other)
-            shutil.rmtree(other)
+            shutil.rmtree(other, ignore_errors=True)  # another process may be at it
     return folder
 
 
