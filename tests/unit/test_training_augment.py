@@ -292,3 +292,15 @@ def test_defaults_are_cutlers_and_survive_a_round_trip():
         "random",
         1333,
     )
+
+
+def test_scalar_trust_is_the_mean_of_the_map_over_the_mask():
+    masks = torch.zeros(2, 8, 8, dtype=torch.bool)
+    masks[0, :4], masks[1, 6:, 2:5] = True, True
+    maps = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(0))
+    found = transforms.scalar_trust(maps, masks, 0.5)
+    pixels = transforms.spread(maps, masks, 0.5)
+    for k in range(2):
+        values = [pixels[k, y, x] for y in range(8) for x in range(8) if masks[k, y, x]]
+        assert found[k].item() == pytest.approx(float(sum(values) / len(values)))
+    assert found.shape == (2, 1, 1)

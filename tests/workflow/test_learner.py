@@ -63,7 +63,8 @@ def test_a_finished_run_plans_nothing_and_says_what_it_trained_on(learned):
     [
         ("recipes.learned.training.learning_rate", 0.02, ROUND0),
         ("recipes.learned.seed", 1, ROUND0),
-        ("recipes.learned.rounds", [{"relabel": {"threshold": 0.5}, "losses": {"drop_loss": False}}],
+        ("recipes.learned.rounds",
+         [{"relabel": {"threshold": 0.5}, "losses": {"drop_loss": False}}],
          ROUND1),
         ("recipes.learned.rounds", [{"relabel": {"threshold": 0.3}}], ROUND1 - {LABELS}),
         ("recipes.learned.rounds", [], END),

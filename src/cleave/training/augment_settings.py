@@ -24,7 +24,7 @@ class Augment:
     `trust` names the confidence maps that `select: trust`, `blend: trust` and the trust loss go
     by: "spatial" are those in the mask files (Spatial Confidence in CutS3D, arXiv 2411.16319,
     Eq. 4; stability in cleave3d), raised to `trust_floor` inside the mask; a mask without a map is
-    trusted everywhere. "area" is the control that they must beat: one number a mask,
+    trusted everywhere. "scalar" is the mean of such a map over its mask (Table 5b). "area" is the control that they must beat: one number a mask,
     floor + (1 - floor) * area / (area of the largest mask in the image), so in the same range and
     in the order of the areas.
     """
@@ -42,7 +42,7 @@ class Augment:
     select: Literal["random", "trust", "area", "score"] = "random"  # which; trust: CutS3D
     blend: Literal["none", "trust", "area"] = "none"  # opacity; trust: CutS3D Eq. 5
     overlap: Share = 0.5  # share of a target's mask that a paste must not reach; train_loop.py:209
-    trust: Literal["none", "spatial", "area"] = "none"
+    trust: Literal["none", "spatial", "scalar", "area"] = "none"
     trust_floor: Share = 0.5  # SC_min; CutS3D Table 5c
 
     def __post_init__(self):

@@ -155,12 +155,28 @@ def colours(pixels: Tensor, brightness: float, contrast: float, saturation: floa
 
 def with_trust(example: Example, settings: Augment) -> Example:
     """The example with the maps that `settings.trust` names, on whatever grid they have."""
-    if settings.trust == "spatial":
-        missing = example.trust is None
+    if settings.trust in ("spatial", "scalar"):
         ones = example.scores.new_ones(len(example), 1, 1)
-        return replace(example, trust=ones) if missing else example
+        maps = ones if example.trust is None else example.trust
+        if settings.trust == "scalar":
+            maps = scalar_trust(maps, example.masks, settings.trust_floor)
+        return replace(example, trust=maps)
     area = settings.trust == "area"
     return replace(example, trust=area_trust(example.masks, settings.trust_floor) if area else None)
+
+
+def scalar_trust(trust: Tensor, masks: Tensor, floor: float) -> Tensor:
+    """One number a mask: the mean of its map over its pixels (CutS3D Table 5b).
+
+    Args:
+        trust, masks, floor: as of `spread`.
+
+    Returns:
+        (n, 1, 1) float32.
+    """
+    inside = spread(trust, masks, floor) * masks
+    areas = masks.flatten(1).sum(1, dtype=torch.float32).clamp(min=1)
+    return (inside.flatten(1).sum(1) / areas)[:, None, None]
 
 
 def area_trust(masks: Tensor, floor: float) -> Tensor:
