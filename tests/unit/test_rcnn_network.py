@@ -268,3 +268,14 @@ def test_two_images_are_learned_by_heart():
         for mask in target.masks:
             overlap = [(mask & m).sum() / (mask | m).sum() for m in masks]
             assert max(overlap) > 0.7
+
+
+def test_half_precision_keeps_losses_and_gradients_in_full():
+    net = network(CASCADE, Losses(soft_targets=True, trust_loss=True))
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = run(net, *batch())
+    assert all(value.dtype == torch.float32 and value.isfinite() for value in losses.values())
+    sum(losses.values()).backward()
+    assert all(weight.grad.isfinite().all() for weight in net.parameters())
+    full = run(network(CASCADE, Losses()), *batch())
+    assert abs(losses["rpn_class"] - full["rpn_class"]) < 0.05
