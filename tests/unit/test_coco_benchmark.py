@@ -373,6 +373,6 @@ def test_labels_that_a_data_set_lacks_are_refused_before_anything_is_computed():
 def test_images_matched_and_resampled_a_few_at_a_time_score_the_same(monkeypatch):
     truths, predicted = random_case(5, images=7, ties=True)
     whole = CocoBenchmark(bootstrap=20)(truths, predicted)
-    monkeypatch.setattr("cleave.benchmarks.matches._IMAGES", 2)
+    monkeypatch.setattr("cleave.benchmarks.coco._IMAGES", 2)
     monkeypatch.setattr("cleave.benchmarks.matches._CHUNK", 64)
     assert CocoBenchmark(bootstrap=20)(truths, predicted) == whole

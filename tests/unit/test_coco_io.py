@@ -13,12 +13,12 @@ from pycocotools.coco import COCO
 from cleave.io.coco import (
     merge,
     read_masks,
-    read_predictions,
     write_masks,
     write_predictions,
     write_results,
 )
 from cleave.io.images import ImageRecord
+from cleave.io.results import ResultFile
 from cleave.types import DataError, MaskSet, Size
 
 MADE_BY = {"spec": {"kind": "maskcut"}, "version": 1, "dataset": {"kind": "folder", "shards": 2}}
@@ -130,8 +130,8 @@ def test_results_come_back_as_masks(written, tmp_path):
     results = json.loads((tmp_path / "results.json").read_text())
     bare = [{k: v for k, v in r.items() if k not in ("area", "bbox")} for r in results]
     (tmp_path / "bare.json").write_text(json.dumps(bare))
-    ours = read_predictions(tmp_path / "results.json", records)
-    theirs = read_predictions(tmp_path / "bare.json", records)
+    ours = ResultFile(tmp_path / "results.json", records)
+    theirs = ResultFile(tmp_path / "bare.json", records)
     for image_id, masks in masksets.items():
         np.testing.assert_array_equal(ours[image_id].masks, masks.masks)
         np.testing.assert_array_equal(ours[image_id].scores, masks.scores)
@@ -142,11 +142,11 @@ def test_results_come_back_as_masks(written, tmp_path):
             if one["area"]:  # of an empty mask any box will do
                 assert one["bbox"] == other["bbox"]
     with pytest.raises(DataError, match="not in the data set"):
-        read_predictions(tmp_path / "results.json", records[:2])
+        ResultFile(tmp_path / "results.json", records[:2])
     (tmp_path / "boxes.json").write_text('[{"image_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]')
     for name in ("boxes.json", "missing.json"):
         with pytest.raises(DataError, match="not a list of COCO results"):
-            read_predictions(tmp_path / name, records)
+            ResultFile(tmp_path / name, records)
 
 
 def test_results_of_masks_equal_results_of_files(written, tmp_path):

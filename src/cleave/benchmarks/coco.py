@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -15,15 +15,19 @@ from cleave.benchmarks.matches import (
     AREAS,
     THRESHOLDS,
     Matches,
+    Part,
     average_precision,
     average_recall,
-    match,
+    join,
+    match_some,
 )
 from cleave.benchmarks.truth import Truth
 from cleave.io.coco import MaskFile, encode_annotations
+from cleave.io.results import ResultFile
 from cleave.spec import ConfigError, nearest
 from cleave.types import Array, DataError, MaskSet, Scores
 
+_IMAGES = 1000  # looked at together: bounds the memory
 AP_CAP = 100  # COCO's AP and size-binned AR are defined at 100 detections, whatever else is asked
 SIZES = AREAS[1:]
 Ratio = tuple[Array, Array]  # (I,) numerators and denominators of a metric that is a pooled mean
@@ -115,8 +119,8 @@ class CocoBenchmark:
 
         Args:
             truths: image id to truth; all of them are evaluated.
-            predicted: image id to masks; an image that is missing has none. A `MaskFile` is
-                scored from its RLE, without decoding.
+            predicted: image id to masks; an image that is missing has none. A `MaskFile` or
+                `ResultFile` is scored from its RLE, without decoding.
 
         Raises:
             DataError: no images, predictions for an image without truth, or of another size.
@@ -126,17 +130,9 @@ class CocoBenchmark:
         images = tuple(sorted(truths))
         if strangers := sorted(set(predicted) - set(images)):
             raise DataError(f"predictions for {strangers[0]!r}, an image without truth")
-        detections = [_annotations(predicted, image) for image in images]
         labels = [truths[image] for image in images]
-        for image, truth, found in zip(images, labels, detections, strict=True):
-            sizes = {tuple(annotation["segmentation"]["size"]) for annotation in found}
-            if wrong := sizes - {tuple(truth.size)}:
-                raise DataError(
-                    f"{image!r}: masks of size {min(wrong)}, the truth has {tuple(truth.size)}"
-                )
         caps = sorted({*self.max_dets, AP_CAP})
-        matches = {kind: match(labels, detections, kind, caps[-1]) for kind in self.iou_types}
-        ratios = _ratios(labels, detections, matches)
+        matches, ratios = self._match(images, labels, predicted, caps[-1])
         once = np.ones((1, len(images)), np.int32)
         values = {name: found[0] for name, found in _metrics(matches, ratios, caps, once).items()}
         values["images"] = float(len(images))
@@ -149,24 +145,66 @@ class CocoBenchmark:
         }
         return Result(images, values, samples, quality)
 
+    def _match(
+        self,
+        images: Sequence[str],
+        truths: Sequence[Truth],
+        predicted: Mapping[str, MaskSet],
+        cap: int,
+    ) -> tuple[dict[str, Matches], dict[str, Ratio]]:
+        """What was hit, by kind, and the metrics that need no order of the detections."""
+        parts: dict[str, list[Part]] = {kind: [] for kind in self.iou_types}
+        right, numbers = [], []
+        for start in range(0, len(images), _IMAGES):
+            some = truths[start : start + _IMAGES]
+            found = _detections(images[start : start + _IMAGES], some, predicted)
+            for kind, matched in parts.items():
+                matched.append(match_some(some, found, kind, cap, start))
+            right += [corloc.correct(*pair) for pair in zip(some, found, strict=True)]
+            numbers += [len(one) for one in found]
+        matches = {kind: join(matched) for kind, matched in parts.items()}
+        return matches, _ratios(truths, right, numbers, matches)
+
+
+def _detections(
+    images: Sequence[str], truths: Sequence[Truth], predicted: Mapping[str, MaskSet]
+) -> list[list[dict[str, Any]]]:
+    """The annotations that the images have, all of the size of the truth."""
+    found = [_annotations(predicted, image) for image in images]
+    for image, truth, listed in zip(images, truths, found, strict=True):
+        sizes = {tuple(annotation["segmentation"]["size"]) for annotation in listed}
+        if wrong := sizes - {tuple(truth.size)}:
+            raise DataError(
+                f"{image!r}: masks of size {min(wrong)}, the truth has {tuple(truth.size)}"
+            )
+    return found
+
 
 def _annotations(predicted: Mapping[str, MaskSet], image: str) -> list[dict[str, Any]]:
     if image not in predicted:
         return []
-    if isinstance(predicted, MaskFile):
+    if isinstance(predicted, MaskFile | ResultFile):
         return predicted.annotations(image)
     return encode_annotations(predicted[image])
 
 
 def _ratios(
-    truths: list[Truth], detections: list, matches: Mapping[str, Matches]
+    truths: Sequence[Truth],
+    right: Sequence[bool],
+    numbers: Sequence[int],
+    matches: Mapping[str, Matches],
 ) -> dict[str, Ratio]:
-    """The metrics that are a sum over images divided by another one."""
+    """The metrics that are a sum over images divided by another one.
+
+    Args:
+        truths, right, numbers: of each image its labels, whether its best detection is on an
+            object, and how many detections it has.
+        matches: by kind.
+    """
     counted = np.array([corloc.counts(truth) for truth in truths], bool)
-    right = [corloc.correct(truth, found) for truth, found in zip(truths, detections, strict=True)]
     ratios = {
         "CorLoc": (100.0 * (counted & np.array(right, bool)), counted),
-        "masks_per_image": (np.array([len(d) for d in detections]), np.ones(len(truths))),
+        "masks_per_image": (np.array(numbers), np.ones(len(truths))),
     }
     for kind, found in matches.items():
         for name, share in (("best_iou", 0.0), ("best_iou_1pct", 0.01)):

@@ -21,7 +21,6 @@ Kind = Literal["box", "mask"]
 AREAS = ("all", "S", "M", "L")  # limits 32^2 and 96^2 pixels, both ends included: COCO's
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of IoU
 RECALLS = np.linspace(0.0, 1.0, 101)
-_IMAGES = 1000  # matched at a time: bounds the memory of the matching
 _CHUNK = 1 << 21  # detections x samples at a time: bounds the memory of the bootstrap
 
 
@@ -53,23 +52,10 @@ def match(
             box or mask area, objects by their annotated area (for both kinds), as in pycocotools.
         cap: largest number of detections an image.
     """
-    parts = []
-    for start in range(0, len(truths), _IMAGES):
-        some = slice(start, start + _IMAGES)
-        parts.append(_evaluated(truths[some], detections[some], kind, cap, start))
-    scores, image, rank, hit, ignored, positives, best = zip(*parts, strict=True)
-    order = np.argsort(-np.concatenate(scores), kind="stable")
-    return Matches(
-        np.concatenate(image)[order],
-        np.concatenate(rank)[order],
-        np.concatenate(hit, axis=2)[:, :, order],
-        np.concatenate(ignored, axis=2)[:, :, order],
-        np.concatenate(positives, axis=1),
-        tuple(chain.from_iterable(best)),
-    )
+    return join([match_some(truths, detections, kind, cap)])
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """`Matches` of some images, whose detections come image by image; and their scores."""
 
     scores: Array
@@ -81,14 +67,14 @@ class _Part(NamedTuple):
     best: list[Array]
 
 
-def _evaluated(
+def match_some(
     truths: Sequence[Truth],
     detections: Sequence[Sequence[Mapping[str, Any]]],
     kind: Kind,
     cap: int,
-    first: int,
-) -> _Part:
-    """The matching of some images, the first of which has this index among all."""
+    first: int = 0,
+) -> Part:
+    """As `match`, for images of which the first one has the index `first` among all."""
     from faster_coco_eval import COCO, COCOeval_faster
 
     evaluator = COCOeval_faster(
@@ -107,6 +93,20 @@ def _evaluated(
         highest = overlaps.max(0) if overlaps.size else np.zeros(len(truth))
         best.append(highest[~truth.crowd])
     return _collect(evaluator._evalImgs_cpp, len(truths), best, first)
+
+
+def join(parts: Sequence[Part]) -> Matches:
+    """The matches of all images from those of some after others."""
+    scores, image, rank, hit, ignored, positives, best = zip(*parts, strict=True)
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    return Matches(
+        np.concatenate(image)[order],
+        np.concatenate(rank)[order],
+        np.concatenate(hit, axis=2)[:, :, order],
+        np.concatenate(ignored, axis=2)[:, :, order],
+        np.concatenate(positives, axis=1),
+        tuple(chain.from_iterable(best)),
+    )
 
 
 def _truth_annotations(truths: Sequence[Truth], kind: Kind) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _dataset(truths: Sequence[Truth], annotations: list) -> dict[str, Any]:
     }
 
 
-def _collect(evaluated: Sequence[Any], images: int, best: list[Array], first: int) -> _Part:
+def _collect(evaluated: Sequence[Any], images: int, best: list[Array], first: int) -> Part:
     """Joins the per-image records, which come area by area and within it image by image."""
     # The state that the records are pickled by; they have no other face to Python.
     states = [record.__getstate__() for record in evaluated]
@@ -170,7 +170,7 @@ def _collect(evaluated: Sequence[Any], images: int, best: list[Array], first: in
         return np.stack([np.concatenate(row, axis=1).astype(bool) for row in rows])
 
     found, ignored = join(0), join(4)
-    return _Part(
+    return Part(
         np.concatenate(scores),
         np.repeat(np.arange(first, first + images), [len(s) for s in scores]),
         np.concatenate([np.arange(len(s)) for s in scores]),

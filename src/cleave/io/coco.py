@@ -278,28 +278,6 @@ def _write_results(output: Path, images: Iterable[tuple[int, Sequence[Json]]]) -
         file.write(("[" if separator == "[" else "") + "]\n")
 
 
-def read_predictions(path: Path, records: Sequence[ImageRecord]) -> MaskFile:
-    """A COCO results list, joined with the images that it speaks of.
-
-    Args:
-        path: of a list as `write_predictions`, or any detector of masks, writes it.
-        records: every image of the data set; those without a result have no masks.
-
-    Raises:
-        DataError: not a results list, a result without a mask, or a result for an image that is
-            not among the records.
-    """
-    try:
-        results = [_with_extent(result) for result in json.loads(Path(path).read_bytes())]
-        numbers = {result["image_id"] for result in results}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path}: not a list of COCO results ({error!r})") from None
-    if strangers := numbers - {record.number for record in records}:
-        raise DataError(f"{path}: results for image {min(strangers)}, not in the data set")
-    images = [_image(record, {}) for record in records]
-    return MaskFile({"info": {}, "images": images, "annotations": results})
-
-
 class _Spool:
     """Images of many mask files in the order of their keys; only the keys stay in memory."""
 
@@ -326,19 +304,6 @@ class _Spool:
             self._file.seek(place)
             image, found = json.loads(self._file.readline())
             yield image, found
-
-
-def _with_extent(result: Json) -> Json:
-    """A COCO result with `area` and `bbox`, which other detectors leave out."""
-    from pycocotools import mask as coco
-
-    segmentation = result["segmentation"]
-    result["score"] = float(result["score"])
-    if "area" not in result:
-        result["area"] = int(coco.area(segmentation))
-    if "bbox" not in result:
-        result["bbox"] = coco.toBbox(segmentation).tolist()
-    return result
 
 
 def _dump(value: Any) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cleave.benchmarks import truth
 from cleave.io.atomic import write_json
-from cleave.io.coco import read_predictions
 from cleave.io.images import read_image_shard
+from cleave.io.results import ResultFile
 from cleave.registry import make
 from cleave.stages.job import Job
 
@@ -15,7 +15,7 @@ def run(job: Job) -> None:
     shards = [read_image_shard(path) for path in job.shards("images")]
     truths = {image: t for shard in shards for image, t in truth.load(shard).items()}
     records = [record for shard in shards for record in shard.records]
-    predicted = read_predictions(job.input("predictions"), records)
+    predicted = ResultFile(job.input("predictions"), records)
     result = make("benchmarks", job.spec, "benchmark").evaluate(truths, predicted)
     write_json(
         job.output,
