@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from augment_twins import ragged
 
 torch = pytest.importorskip("torch")
 
@@ -175,15 +175,6 @@ def test_an_image_of_another_size_is_refused(tmp_path, ids):
     annotations = Annotations(write(tmp_path, ids)[0])
     with pytest.raises(DataError, match=r"is \(3, 3\) \(height, width\), its masks"):
         annotations.sample(0, lambda record: Image(record.id, np.zeros((3, 3, 3), np.uint8)))
-
-
-def ragged(rng, size):
-    """An ellipse with a border like a CRF's: .69 kB deflated, as measured on photos' masks."""
-    row, column = np.mgrid[: size.height, : size.width]
-    centre, radii = rng.uniform(0.3, 0.7, 2) * size, rng.uniform(0.15, 0.3, 2) * size
-    away = np.hypot((row - centre[0]) / radii[0], (column - centre[1]) / radii[1])
-    noise = gaussian_filter(rng.standard_normal(size), 2)
-    return (1 - away) * radii.min() + 3 * noise / noise.std() > 0
 
 
 def test_imagenet_fits_in_4_gigabytes(tmp_path):

@@ -20,6 +20,7 @@ from cleave.training.transforms import (
     area_trust,
     boxes_of,
     draw,
+    reduce_any,
     resize_masks,
     resize_pixels,
     spread,
@@ -114,7 +115,7 @@ def paste(
     """
     window, picked = chosen.window, rank[: chosen.count]
     pasted = resize_masks(source.masks[picked], chosen.size)
-    kept = pasted.flatten(1).any(1) & ~_hides(pasted, target.masks, window, settings.overlap)
+    kept = reduce_any(pasted, (1, 2)) & ~_hides(pasted, target.masks, window, settings.overlap)
     picked, pasted = picked[kept], pasted[kept]
     if not len(pasted):
         return target.pixels, targets_of(target, trust)
@@ -125,8 +126,8 @@ def paste(
     view.lerp_(resize_pixels(source.pixels, chosen.size, prefilter=False), opacity)
 
     masks = target.masks.clone()
-    masks[:, window[0], window[1]] &= ~pasted.any(0)
-    left, copied = masks.flatten(1).any(1), source[picked]
+    masks[:, window[0], window[1]] &= ~reduce_any(pasted, 0)
+    left, copied = reduce_any(masks, (1, 2)), source[picked]
     merged = Example(
         pixels,
         torch.cat([masks[left], _placed(pasted, target.size, window, False)]),
@@ -160,7 +161,7 @@ def _hides(pasted: Tensor, masks: Tensor, window: tuple[slice, slice], overlap: 
 def _opacity(source: Example, picked: Tensor, pasted: Tensor, settings: Augment) -> Tensor:
     """(h, w) float32 of the pasted image; where pasted masks overlap the most opaque counts."""
     if settings.blend == "none":
-        return pasted.any(0).float()
+        return reduce_any(pasted, 0).float()
     by_area = settings.blend == "area"
     trust = area_trust(source.masks, settings.trust_floor) if by_area else source.trust
     alpha = spread(trust[picked], pasted, settings.trust_floor)
