@@ -79,6 +79,13 @@ def test_percentages_lie_in_their_range_and_inside_their_interval(kind):
     assert scores["images"] == len(SIZES)
 
 
+def test_a_data_set_without_labels_is_refused(kind):
+    plugin = make("benchmarks", {"kind": kind})
+    plugin.check_truth("masks")
+    with pytest.raises(ConfigError, match="dataset: it has no ground truth"):
+        plugin.check_truth(None)
+
+
 def test_perfect_masks_beat_none_and_none_is_zero(kind):
     benchmark = make("benchmarks", {"kind": kind})
     best, none = benchmark(truths(), perfect()), benchmark(truths(), {})
