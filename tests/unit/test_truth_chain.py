@@ -63,6 +63,7 @@ def test_boxes_alone_come_through_to_the_report(tmp_path, monkeypatch):
     page = make_report(loaded.summary()).read_text()
     assert "box AP50, %" in page
     assert "mask AP50" not in page
+    assert "<span>masks</span>" not in page  # over no column
     assert '<td class="text">MaskCut, DINO ViT-B/8 ?</td><td>0.2</td>' in page
 
 

@@ -137,8 +137,9 @@ def _tops(
 def _groups(metrics: Sequence[str]) -> list[dict[str, Any]]:
     """Neighbouring columns under one heading."""
     groups: list[dict[str, Any]] = []
+    masks = any(metric.startswith("mask_") for metric in metrics)
     for metric in metrics:
-        title = COLUMNS[metric][0]
+        title = COLUMNS[metric][0] if masks or metric != "paired" else "boxes"
         if groups and groups[-1]["title"] == title:
             groups[-1]["span"] += 1
         else:
