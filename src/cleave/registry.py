@@ -45,6 +45,7 @@ PLUGINS: dict[str, dict[str, str]] = {
     },
     "detectors": {
         "cascade_mask_rcnn": "cleave.detectors.cascade_mask_rcnn:CascadeMaskRCNN",
+        "detectron2": "cleave.detectors.detectron2:Detectron2",
         "mask_rcnn": "cleave.detectors.mask_rcnn:MaskRCNN",
         "mask_rcnn_mobilenet": "cleave.detectors.mask_rcnn:MaskRCNNMobileNet",
         "mask_rcnn_resnet18": "cleave.detectors.mask_rcnn:MaskRCNNResNet18",
