@@ -156,6 +156,7 @@ class MaskSet:
     parents: Array | None = None  # (M,) int64
     trust: Array | None = None  # (M, h, w) float16
     notes: Mapping[str, float] = field(default_factory=dict)  # counters of the method, for the log
+    detected: Array | None = None  # (M, 4) float64: boxes a detector gave beside its masks
 
     def __post_init__(self):
         m = len(self.masks)
@@ -170,6 +171,8 @@ class MaskSet:
                 value is None or len(value) == m,
                 f"{name}: expected {m} entries, got {0 if value is None else len(value)}",
             )
+        if self.detected is not None:
+            _require_shape("detected", self.detected, (m, 4))
         _require(bool(np.isfinite(self.scores).all()), "scores hold NaN or infinity")
 
     @classmethod
@@ -184,13 +187,19 @@ class MaskSet:
         index = np.arange(len(self))[index].reshape(-1)
         picked = {
             name: None if (value := getattr(self, name)) is None else value[index]
-            for name in ("masks", "scores", "labels", "trust")
+            for name in ("masks", "scores", "labels", "trust", "detected")
         }
         return replace(self, **picked, parents=None)
 
     @property
     def boxes(self) -> Array:
-        """(M, 4) float64, x0 y0 x1 y1 with exclusive ends; zeros for an empty mask."""
+        """(M, 4) float64, x0 y0 x1 y1 with exclusive ends.
+
+        Those of a detector are its own, which box AP scores; others bound their masks, and are
+        zeros for an empty mask.
+        """
+        if self.detected is not None:
+            return self.detected
         boxes = np.zeros((len(self), 4))
         for i, mask in enumerate(self.masks):
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

@@ -90,6 +90,16 @@ def test_the_network_sees_what_pillow_resizes_bilinearly(network, monkeypatch):
     assert torch.equal(seen[0], torch.tensor(np.array(picture)).permute(2, 0, 1).float())
 
 
+def test_boxes_are_the_detectors_own(network):
+    """Box AP scores what the box head says, not what bounds the masks."""
+    one = next(predict(network, IMAGES[:1], batch=1, device="cpu"))
+    with torch.inference_mode():
+        picture = Picture.fromarray(IMAGES[0].pixels).resize((64, 48), Picture.Resampling.BILINEAR)
+        pixels = torch.tensor(np.array(picture)).permute(2, 0, 1).float()
+        found = network.detect([pixels], [IMAGES[0].size])[0]
+    np.testing.assert_array_equal(one.boxes, found.boxes.numpy())
+
+
 def test_labels_are_kept_where_there_are_classes():
     torch.manual_seed(0)
     network = build(dataclasses.replace(TINY, classes=3)).eval()

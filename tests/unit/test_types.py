@@ -165,6 +165,15 @@ def test_picking_masks(index, picked):
     assert some.size == SIZE
 
 
+def test_a_detectors_boxes_are_kept_beside_its_masks():
+    boxes = np.array([[0.5, 1, 2, 3], [4, 5, 6.5, 7]])
+    found = masks(detected=boxes)
+    np.testing.assert_array_equal(found.boxes, boxes)
+    np.testing.assert_array_equal(found[1:].boxes, boxes[1:])
+    with pytest.raises(DataError, match=r"detected: expected \(2, 4\), got \(3, 4\)"):
+        masks(detected=np.zeros((3, 4)))
+
+
 def test_empty_sets():
     none = MaskSet.empty(SIZE)
     assert len(none) == len(none[:]) == 0

@@ -95,7 +95,10 @@ def encode_annotations(masks: MaskSet) -> list[Json]:
 def decode_annotations(
     annotations: Sequence[Json], size: Size, notes: Mapping[str, float] | None = None
 ) -> MaskSet:
-    """The inverse of `encode_annotations`; trust comes back to within half a 255th."""
+    """The inverse of `encode_annotations`; trust comes back to within half a 255th.
+
+    A detector's boxes stay in the annotations: as labels, masks are bounded by their own.
+    """
 
     def column(name: str, dtype: type) -> np.ndarray | None:
         present = bool(annotations) and name in annotations[0]

@@ -26,8 +26,9 @@ def paste(masks: Tensor, boxes: Tensor, size: Size, threshold: float = 0.5) -> T
         (k, H, W) bool.
     """
     image = torch.zeros((len(masks), *size), dtype=torch.bool, device=masks.device)
+    corners = boxes.tolist()  # all at once: each asks the device to finish
     for number, (mask, box) in enumerate(zip(masks, boxes, strict=True)):
-        x0, y0, x1, y1 = box.tolist()
+        x0, y0, x1, y1 = corners[number]
         # One pixel around the box is all that can reach the threshold.
         left, right = max(math.floor(x0) - 1, 0), min(math.ceil(x1) + 1, size.width)
         top, bottom = max(math.floor(y0) - 1, 0), min(math.ceil(y1) + 1, size.height)

@@ -68,7 +68,8 @@ def mask_set(found: Detections, size: Size, classes: int) -> MaskSet:
     """Detections as masks of the image's size; labels are kept where there are several classes."""
     masks = paste(found.masks, found.boxes, size).cpu().numpy()
     labels = found.labels.cpu().numpy() if classes > 1 else None
-    return MaskSet(size, masks, found.scores.cpu().numpy().astype("float64"), labels)
+    scores, boxes = (each.cpu().numpy().astype("float64") for each in (found.scores, found.boxes))
+    return MaskSet(size, masks, scores, labels, detected=boxes)
 
 
 def load(path: Path, architecture: Architecture) -> RCNN:
