@@ -104,40 +104,14 @@ def paste(target, source, *, window, chosen, settings):
     Returns:
         The same as a dict, with `boxes` and with `trust` at full size.
     """
-    top, left, height, width = window
-    floor = settings.trust_floor
     size = target["pixels"].shape[1:]
-    constants = area_trust(source["masks"], floor)
     pasted = []  # (number, mask at the size of the target)
     for k in chosen:
-        small = nearest(source["masks"][k], height, width)
-        whole = np.zeros(size, bool)
-        for i, j in np.argwhere(small):
-            whole[top + i, left + j] = True
-        hides = False
-        for mask in target["masks"]:
-            covered = sum(1 for i, j in np.argwhere(mask) if whole[i, j])
-            hides |= covered / len(np.argwhere(mask)) >= settings.overlap
-        if whole.any() and not hides:
+        whole = _moved(nearest(source["masks"][k], *window[2:]), size, window, False)
+        if whole.any() and not _hides(whole, target["masks"], settings.overlap):
             pasted.append((k, whole))
-    shown = np.stack([bilinear(channel, height, width) for channel in source["pixels"]])
-    alphas = {}
-    for k, _ in pasted:
-        constant = constants[k] if settings.blend == "area" else 1.0
-        alphas[k] = np.full((height, width), constant)
-        if settings.blend == "trust":
-            alphas[k] = bilinear(source["grids"][k], height, width).clip(floor, 1)
-    pixels = target["pixels"].copy()
-    for i in range(size[0]):
-        for j in range(size[1]):
-            opacity = 0.0
-            for k, whole in pasted:
-                if whole[i, j]:
-                    opacity = max(opacity, alphas[k][i - top, j - left])
-            if opacity > 0:
-                new = shown[:, i - top, j - left]
-                pixels[:, i, j] = opacity * new + (1 - opacity) * pixels[:, i, j]
-    merged = {"pixels": pixels, "masks": [], "scores": [], "labels": [], "trust": []}
+    merged = {"masks": [], "scores": [], "labels": [], "trust": []}
+    merged["pixels"] = _blended(target, source, window, pasted, settings)
     for k, mask in enumerate(target["masks"]):
         seen = mask.copy()
         for _, whole in pasted:
@@ -146,19 +120,61 @@ def paste(target, source, *, window, chosen, settings):
         if seen.any():
             _append(merged, target, k, seen)
             if target["grids"] is not None:
-                full = spread(target["grids"][k], mask, floor)
+                full = spread(target["grids"][k], mask, settings.trust_floor)
                 for i, j in np.argwhere(~seen):
                     full[i, j] = 1
                 merged["trust"].append(full)
     for k, whole in pasted:
         _append(merged, source, k, whole)
         if target["grids"] is not None:
-            full = np.ones(size)
-            small = nearest(source["masks"][k], height, width)
-            full[top : top + height, left : left + width] = spread(source["grids"][k], small, floor)
-            merged["trust"].append(full)
+            small = nearest(source["masks"][k], *window[2:])
+            trust = spread(source["grids"][k], small, settings.trust_floor)
+            merged["trust"].append(_moved(trust, size, window, 1.0))
     merged["boxes"] = [box(mask) for mask in merged["masks"]]
     return merged
+
+
+def _blended(target, source, window, pasted, settings):
+    """Equation 5 of CutS3D, or plain pixels."""
+    top, left, height, width = window
+    shown = np.stack([bilinear(channel, height, width) for channel in source["pixels"]])
+    constants = area_trust(source["masks"], settings.trust_floor)
+    alphas = {}
+    for k, _ in pasted:
+        constant = constants[k] if settings.blend == "area" else 1.0
+        alphas[k] = np.full((height, width), constant)
+        if settings.blend == "trust":
+            smooth = bilinear(source["grids"][k], height, width)
+            alphas[k] = smooth.clip(settings.trust_floor, 1)
+    pixels = target["pixels"].copy()
+    for i in range(pixels.shape[1]):
+        for j in range(pixels.shape[2]):
+            opacity = 0.0
+            for k, whole in pasted:
+                if whole[i, j]:
+                    opacity = max(opacity, alphas[k][i - top, j - left])
+            if opacity > 0:
+                new = shown[:, i - top, j - left]
+                pixels[:, i, j] = opacity * new + (1 - opacity) * pixels[:, i, j]
+    return pixels
+
+
+def _moved(values, size, window, outside):
+    top, left, height, width = window
+    whole = np.full(size, outside)
+    for i in range(height):
+        for j in range(width):
+            whole[top + i, left + j] = values[i, j]
+    return whole
+
+
+def _hides(whole, masks, overlap):
+    for mask in masks:
+        inside = np.argwhere(mask)
+        covered = sum(1 for i, j in inside if whole[i, j])
+        if covered / len(inside) >= overlap:
+            return True
+    return False
 
 
 def _append(merged, example, k, mask):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from cleave.ops.draws import generator
 from cleave.ops.targets import Targets
 from cleave.training.augment_settings import Augment
 from cleave.training.copypaste import paste, plan, ranking, targets_of
 from cleave.training.samples import Sample
-from cleave.training.transforms import spread, to_device, transform, with_trust
+from cleave.training.transforms import Example, spread, to_device, transform, with_trust
 
 _AUGMENT = 2  # of the numbers that a seed is mixed with: what happens to an image
 
@@ -43,21 +43,33 @@ def augment(
     """
     with torch.autocast(torch.device(device).type, enabled=False):
         draws = [generator(seed, _AUGMENT, step, slot) for slot in slots]
-        examples = [
-            with_trust(transform(to_device(sample, device), settings, draw), settings)
-            for sample, draw in zip(samples, draws, strict=True)
+        pairs = zip(samples, draws, strict=True)
+        examples = [_prepared(sample, settings, device, draw) for sample, draw in pairs]
+        results = [
+            _pasted(target, source, settings, draw)
+            for target, source, draw in zip(examples, examples[::-1], draws, strict=True)
         ]
-        trusts = [
-            None if e.trust is None else spread(e.trust, e.masks, settings.trust_floor)
-            for e in examples
-        ]
-        pairs = zip(examples, trusts, examples[::-1], trusts[::-1], draws, strict=True)
-        results = []
-        for target, trust, source, source_trust, draw in pairs:
-            chosen = plan(len(source), target.size, settings, draw)
-            if chosen.wanted:
-                rank = ranking(source, source_trust, chosen.order, settings)
-                results.append(paste(target, trust, source, settings, chosen, rank))
-            else:
-                results.append((target.pixels, targets_of(target, trust)))
     return [image for image, _ in results], [targets for _, targets in results]
+
+
+Prepared = tuple[Example, Tensor | None]  # with the trust of its masks, (n, H, W) float32
+
+
+def _prepared(
+    sample: Sample, settings: Augment, device: torch.device | str, draw: Generator
+) -> Prepared:
+    example = with_trust(transform(to_device(sample, device), settings, draw), settings)
+    if example.trust is None:
+        return example, None
+    return example, spread(example.trust, example.masks, settings.trust_floor)
+
+
+def _pasted(
+    onto: Prepared, of: Prepared, settings: Augment, draw: Generator
+) -> tuple[Tensor, Targets]:
+    (target, trust), (source, source_trust) = onto, of
+    chosen = plan(len(source), target.size, settings, draw)
+    if not chosen.wanted:
+        return target.pixels, targets_of(target, trust)
+    rank = ranking(source, source_trust, chosen.order, settings)
+    return paste(target, trust, source, settings, chosen, rank)

@@ -124,21 +124,32 @@ def paste(
     view = pixels[:, window[0], window[1]]
     opacity = _opacity(source, picked, pasted, settings)
     view.lerp_(resize_pixels(source.pixels, chosen.size, prefilter=False), opacity)
+    return pixels, _merged(target, trust, source[picked], pasted, window, settings.trust_floor)
 
+
+def _merged(
+    target: Example,
+    trust: Tensor | None,
+    copied: Example,
+    pasted: Tensor,
+    window: tuple[slice, slice],
+    floor: float,
+) -> Targets:
+    """What is left of the target's instances, then the pasted ones."""
     masks = target.masks.clone()
     masks[:, window[0], window[1]] &= ~reduce_any(pasted, 0)
-    left, copied = reduce_any(masks, (1, 2)), source[picked]
+    left = reduce_any(masks, (1, 2))
     merged = Example(
-        pixels,
+        target.pixels,
         torch.cat([masks[left], _placed(pasted, target.size, window, False)]),
         torch.cat([target.scores[left], copied.scores]),
         torch.cat([target.labels[left], copied.labels]),
     )
     if trust is not None:
-        new = _placed(spread(copied.trust, pasted, settings.trust_floor), target.size, window, 1.0)
         old = torch.where(masks, trust, 1.0)[left]  # what is hidden is no longer in doubt
+        new = _placed(spread(copied.trust, pasted, floor), target.size, window, 1.0)
         trust = torch.cat([old, new])
-    return pixels, targets_of(merged, trust)
+    return targets_of(merged, trust)
 
 
 def targets_of(example: Example, trust: Tensor | None) -> Targets:
