@@ -39,19 +39,20 @@ class ResultFile(Mapping[str, MaskSet]):
         self._path = Path(path)
         self._records = {record.id: record for record in records}
         self._places: dict[int, list[tuple[int, int]]] = defaultdict(list)  # first byte, past last
+        before = None
         try:
             for start, end, result in _results(self._path):
                 if not {"image_id", "segmentation", "score"} <= result.keys():
                     raise ValueError("a result needs image_id, segmentation and score")
                 places = self._places[result["image_id"]]
-                if places and places[-1][1] + 1 == start:  # a comma is all between them
-                    places[-1] = (places[-1][0], end)
-                else:
-                    places.append((start, end))
+                if result["image_id"] == before:  # nothing but a comma is between them
+                    start = places.pop()[0]
+                places.append((start, end))
+                before = result["image_id"]
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: not a list of COCO results ({error!r})") from None
         if strangers := self._places.keys() - {record.number for record in records}:
-            raise DataError(f"{path}: results for image {min(strangers)}, not in the data set")
+            raise DataError(f"{path}: results for image {min(strangers, key=str)}, not in the data set")
 
     def __getitem__(self, image_id: str) -> MaskSet:
         return decode_annotations(self.annotations(image_id), self._records[image_id].size)
