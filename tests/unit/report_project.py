@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from report_rounds import write_rounds
+
 from cleave import config, paths
 from cleave.config import Config
 from cleave.io import shards
@@ -27,9 +29,11 @@ def make_results(raw: Mapping[str, Any]) -> Config:
     """Runs all that the report needs, in the working directory."""
     loaded = config.load(raw)
     for dataset, methods in _methods(loaded).items():
+        methods = [method for method in methods if method not in loaded.rounds]
         total = loaded["datasets"][dataset].plugin.shards
         for shard in shards.names(total):
             _make_shard(loaded, dataset, shard, methods)
+    write_rounds(loaded)
     for name, section in loaded["benchmarks"].items():
         first = shards.names(loaded["datasets"][section.reference("dataset")].plugin.shards)[0]
         _make_benchmark(loaded, name, section.reference("dataset"), first)
@@ -43,7 +47,7 @@ def make_report(summary: str) -> Path:
 
 
 def _methods(loaded: Config) -> dict[str, list[str]]:
-    methods: dict[str, list[str]] = {}
+    methods: dict[str, list[str]] = {r.dataset: [] for _, r in loaded.rounds.values()}
     for dataset, masks in loaded.targets:
         methods.setdefault(dataset, []).append(masks)
     return methods
@@ -74,6 +78,7 @@ def _make_shard(loaded: Config, dataset: str, shard: str, methods: list[str]) ->
 def _make_benchmark(loaded: Config, name: str, dataset: str, shard: str) -> None:
     images = paths.IMAGES.format(dataset=dataset, shard=shard)
     scores = []
+    trained = [paths.TRAINED.format(**row) for row in loaded.rows(name) if "recipe" in row]
     for row in loaded.rows(name):
         places = {"benchmark": name, "of": row["of"]}
         predictions = paths.PREDICTIONS.format(**places)
@@ -87,5 +92,9 @@ def _make_benchmark(loaded: Config, name: str, dataset: str, shard: str) -> None
         spec = loaded.spec("benchmarks", name)
         run_stage("score", spec, scores[-1], images=images, predictions=predictions)
     run_stage(
-        "table", loaded.table(name), paths.TABLE.format(benchmark=name), scores=scores, trained=[]
+        "table",
+        loaded.table(name),
+        paths.TABLE.format(benchmark=name),
+        scores=scores,
+        trained=trained,
     )

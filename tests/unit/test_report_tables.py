@@ -15,7 +15,7 @@ from cleave import paths
 from cleave.benchmarks import bootstrap
 from cleave.io.images import ImageRecord, ImageShard
 from cleave.ops import rle
-from cleave.report import gallery, page, tables, timings
+from cleave.report import gallery, methods, tables, timings
 from cleave.report.plots import COLOURS
 from cleave.stages import images as images_stage
 from cleave.stages.job import Job, progress
@@ -206,7 +206,7 @@ def test_times_are_read_from_the_lines_that_the_stages_write(tmp_path, monkeypat
         assert len(list(progress(job, ImageShard({}, records)))) == 3
         log_of(tmp_path, paths.FEATURES, caplog, **names)
     entry = {"shards": 2, "masks": {"m": {"of": "m", "features": "dino"}}}
-    found = timings.read_timings({"d": entry, "other": entry})
+    found = timings.read_timings({"datasets": {"d": entry, "other": entry}})
     assert found["columns"] == ["d", "other"]
     (row,) = found["rows"]
     assert (row["stage"], row["section"]) == ("features", "dino")
@@ -233,13 +233,15 @@ def test_times_of_sections_that_left_the_config_are_not_shown(tmp_path, monkeypa
         path = Path(paths.log(paths.MASKS.format(dataset="d", masks=name, shard="0001-of-0001")))
         path.parent.mkdir(parents=True)
         path.write_text("WARNING something 5 images in a box\n" + line + "no line of ours\n")
-    found = timings.read_timings({"d": {"shards": 1, "masks": {"kept": {"of": "kept"}}}})
+    found = timings.read_timings(
+        {"datasets": {"d": {"shards": 1, "masks": {"kept": {"of": "kept"}}}}}
+    )
     assert found["rows"] == [{"stage": "masks", "section": "kept", "cells": ["2.000"]}]
 
 
 def test_no_logs_no_times(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert timings.read_timings({"d": {"shards": 1, "masks": {}}})["rows"] == []
+    assert timings.read_timings({"datasets": {"d": {"shards": 1, "masks": {}}}})["rows"] == []
 
 
 IOU = {
@@ -328,15 +330,15 @@ def summary() -> dict:
 
 
 def test_methods_come_in_the_order_of_the_lists_then_by_name():
-    ordered = page.ordered(summary())
+    ordered = methods.ordered(summary())
     assert list(ordered["datasets"]["d"]["masks"]) == ["gamma", "beta", "alpha"]
     assert list(ordered["datasets"]["e"]["masks"]) == ["beta"]
-    colours = page.method_colours(ordered)
+    colours = methods.method_colours(ordered)
     assert list(colours.items()) == list(zip(["gamma", "beta", "alpha"], COLOURS[:3], strict=True))
 
 
 def test_labels_name_every_component_with_its_users():
-    assert page.labels(page.ordered(summary())) == [
+    assert methods.labels(methods.ordered(summary())) == [
         {"component": "net", "saw": "ImageNet classes", "methods": ["beta"]},
         {"component": "zoe", "saw": "depth of NYU", "methods": ["gamma", "beta"]},
     ]

@@ -24,12 +24,17 @@ from cleave.report.figures import (
     resized,
     thumbnail_size,
 )
+from cleave.report.methods import MOST, Layout
 from cleave.report.overlay import overlay, palette
 from cleave.types import Array, MaskSet, Size
 
 FOUND = 0.5  # IoU from which a mask counts as that of an object, as in AP50
 DRAWN = 3 * THUMBNAIL // 2  # overlays are drawn larger and shrunk, for smooth outlines
-FEWEST, MOST = 5, 8  # pictures beside each other
+FEWEST = 5  # pictures beside each other, and `methods.MOST` at most
+
+# A detector finds up to a hundred masks an image: those with this score are drawn, at most so many,
+# and at least so many.
+SURE, MOST_DRAWN, FEWEST_DRAWN = 0.5, 12, 3
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Source:
 
 def panel(
     source: Source,
+    layout: Layout,
     masks: Mapping[str, Sequence[Mapping[str, Any]]],
     truth: Sequence[Mapping[str, Any]] | None,
     best_iou: Mapping[str, float],
@@ -69,14 +75,15 @@ def panel(
 
     Args:
         source: the image.
-        masks: method to its COCO annotations of this image, in the order to show.
+        layout: the methods to show.
+        masks: method to its COCO annotations of this image.
         truth: RLE of the true objects, or None where there is no truth.
         best_iou: method to mean best IoU on this image in percent, where there is one.
         folder: of the report; pictures go to its `assets`.
 
     Returns:
-        `rows`, two lists of pictures: what the methods saw, and what they made of it; `width`
-        and `height` of each; and `columns`, how many to set beside each other.
+        `rows`, lists of pictures: what the methods saw, and what they made of it; `width` and
+        `height` of each; and `columns`, how many to set beside each other.
     """
     pixels = make("datasets", source.images.spec).read(source.record).pixels
     large = resized(pixels, thumbnail_size(source.record.size, DRAWN), smooth=True)
@@ -89,23 +96,36 @@ def panel(
     seen = [Picture("photo", save("photo", pixels))]
     for index, (title, picture, patches) in enumerate(_stages(source)):
         seen.append(Picture(title, save(f"seen{index}", picture, patches=patches)))
-    made = []
+    top = max(best_iou.values(), default=0.0)
+
+    def made(method: str) -> Picture:
+        found = masks[method]
+        shown = to_draw(found) if "recipe" in source.entry["masks"][method] else found
+        shrunk = _shrunk([annotation["segmentation"] for annotation in shown], large.shape[:2])
+        file, iou = save(method, _drawn(large, shrunk, objects)), best_iou.get(method)
+        part = "" if len(shown) == len(found) else f"{len(shown)} of "
+        note = ("" if iou is None else f"IoU {iou:.0f}, ") + part + _count(len(found), "mask")
+        return Picture(method, file, note, method, iou is not None and 0 < top == iou)
+
+    lines = [[method and made(method) for method in row] for row in layout.rows]
     if objects is not None:
         file = save("truth", _drawn(large, objects, None))
-        made.append(Picture("truth", file, _count(len(objects), "object")))
-    top = max(best_iou.values(), default=0.0)
-    for method, found in masks.items():
-        shrunk = _shrunk([annotation["segmentation"] for annotation in found], large.shape[:2])
-        file, iou = save(method, _drawn(large, shrunk, objects)), best_iou.get(method)
-        note = "" if iou is None else f"IoU {iou:.0f}, "
-        note += _count(len(found), "mask")
-        made.append(Picture(method, file, note, method, iou is not None and 0 < top == iou))
+        first = Picture("truth", file, _count(len(objects), "object"))
+        gap = [None] if layout.aligned else []
+        lines = [[first, *lines[0]], *([*gap, *line] for line in lines[1:])]
     return {
-        "rows": [seen, made],
-        "columns": columns(len(seen), len(made)),
+        "rows": [seen, *lines],
+        "columns": columns(len(seen), *map(len, lines)),
         "width": source.size.width,
         "height": source.size.height,
     }
+
+
+def to_draw(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of a detector's masks those that are drawn, best first."""
+    best = sorted(found, key=lambda annotation: -annotation["score"])[:MOST_DRAWN]
+    sure = sum(annotation["score"] >= SURE for annotation in best)
+    return best[: max(sure, FEWEST_DRAWN)]
 
 
 def columns(*counts: int) -> int:
@@ -150,7 +170,7 @@ def _stages(source: Source) -> Iterator[tuple[str, Array, bool]]:
     Yields:
         Title, picture, and whether its pixels are patches.
     """
-    rows = [row for row in source.entry["masks"].values() if "detector" not in row]
+    rows = [row for row in source.entry["masks"].values() if "recipe" not in row]
 
     def sections(key: str, pattern: str) -> Iterator[tuple[str, ShardReader]]:
         for name in dict.fromkeys(row[key] for row in rows if key in row):

@@ -121,7 +121,7 @@ def linear(title: str, low: float, high: float) -> Axis:
     step *= next(m for m in (1, 2, 5, 10) if (high - low) / (m * step) <= 5)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = [index * step for index in range(first, last + 1)]
-    return Axis(title, ticks[0], ticks[-1], {tick: _plain(tick) for tick in ticks})
+    return Axis(title, ticks[0], ticks[-1], {tick: plain(tick) for tick in ticks})
 
 
 def logarithmic(title: str, low: float, high: float) -> Axis:
@@ -131,10 +131,10 @@ def logarithmic(title: str, low: float, high: float) -> Axis:
     steps = (1, 2, 5) if last - first <= 2 else (1,)
     ticks = [10.0**power * step for power in range(first, last) for step in steps]
     ticks.append(10.0**last)
-    return Axis(title, ticks[0], ticks[-1], {tick: _plain(tick) for tick in ticks}, True)
+    return Axis(title, ticks[0], ticks[-1], {tick: plain(tick) for tick in ticks}, True)
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
     """No exponent, no noise digits: 0.001, 20, 100."""
     return np.format_float_positional(float(f"{value:.9g}"), trim="-")
 

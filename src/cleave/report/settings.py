@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from cleave import paths
 from cleave.io import shards
 from cleave.io.images import read_image_shard
 from cleave.io.store import read_shard
+from cleave.report.recipes import Round
 
 STORES = {"features": paths.FEATURES, "depth": paths.DEPTH, "graphs": paths.GRAPHS}
 
@@ -17,20 +18,25 @@ Spec = Mapping[str, Any]
 
 
 def read_settings(
-    datasets: Mapping[str, Any], masks: Mapping[str, Mapping[str, Spec]]
+    summary: Mapping[str, Any],
+    masks: Mapping[str, Mapping[str, Spec]],
+    rounds: Mapping[str, Sequence[Round]],
 ) -> list[dict[str, str]]:
     """A line a section, each once: `section`, `name`, `kind` and `fields` as "key value" text.
 
     Args:
-        datasets: of `Config.summary`.
-        masks: data set to mask section to the spec in its files; they are large, so the caller,
-            who has read them, tells.
+        summary: `Config.summary`.
+        masks: data set to method to the spec in its files; they are large, so the caller, who has
+            read them, tells.
+        rounds: of each recipe.
     """
     found: dict[tuple[str, str], Spec] = {}
-    for dataset, entry in datasets.items():
+    for dataset, entry in summary["datasets"].items():
         for section, name, spec in _specs(dataset, entry, masks[dataset]):
             found.setdefault((section, name), spec)
-    order = ["datasets", *STORES, "masks", "detectors"]
+    for section, name, spec in _of_rounds(rounds):
+        found.setdefault((section, name), spec)
+    order = ["datasets", *STORES, "masks", "detectors", "recipes"]
     return [
         {
             "section": section,
@@ -49,17 +55,35 @@ def _specs(
     shard = shards.names(entry["shards"])[0]
     names = {"dataset": dataset, "shard": shard}
     yield "datasets", dataset, read_image_shard(Path(paths.IMAGES.format(**names))).spec
-    rows = [row for row in entry["masks"].values() if "detector" not in row]
+    # Where a detector is only applied, nothing that it learned from was made.
+    rows = [row for row in entry["masks"].values() if "recipe" not in row]
     for section, pattern in STORES.items():
         for name in dict.fromkeys(row[section] for row in rows if section in row):
             with read_shard(Path(pattern.format(**names, **{section: name}))) as reader:
                 yield section, name, reader.spec
     for name, spec in masks.items():
         row = entry["masks"][name]
-        if "detector" in row:
+        if "recipe" in row:
             yield "detectors", row["detector"], spec["detector"]
         else:
             yield "masks", name, spec
+
+
+def _of_rounds(rounds: Mapping[str, Sequence[Round]]) -> Iterator[tuple[str, str, Spec]]:
+    """All that a training was given beside its detector and labels, and how these were made."""
+    for found in (found for several in rounds.values() for found in several):
+        rule = {"relabel": dict(found.labels.rule)} if found.labels else {}
+        if fields := dict(_flat({**found.learn, **rule})):
+            yield "recipes", found.of, {"kind": f"round {found.number}", **fields}
+
+
+def _flat(fields: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Fields of mappings within mappings, with their path as name."""
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
 
 
 def _text(value: Any) -> str:

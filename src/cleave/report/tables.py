@@ -61,6 +61,12 @@ def read_table(benchmark: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def read_cells(name: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Cell]]:
+    """Method or baseline to its metrics, from a benchmark's table."""
+    lines = read_table(name)[: len(entry["rows"])]
+    return {row["of"]: _cells(line) for row, line in zip(entry["rows"], lines, strict=True)}
+
+
 def benchmark(name: str, entry: Mapping[str, Any], colours: Mapping[str, str]) -> dict[str, Any]:
     """All that the page says about one benchmark.
 
@@ -156,14 +162,22 @@ def _row(
         "colour": colours.get(row["of"], plots.BASELINE),
         "baseline": row["baseline"],
         "role": line["role"],
-        "ours": row.get("kind") in OURS,
+        "ours": is_ours(row),
         "made_of": trivial if row["baseline"] else describe(row),
         "saw_labels": line["saw_labels"],
     }
 
 
+def is_ours(row: Mapping[str, Any]) -> bool:
+    """Whether masks, or what a detector began with, are of no paper."""
+    return bool(OURS & {row.get("kind"), row.get("masks_kind")})
+
+
 def describe(row: Mapping[str, Any]) -> str:
-    """What a mask section is made of, without repeating names."""
+    """What a mask section is made of, or what a detector learned from; without repeating names."""
+    if "recipe" in row:
+        name = row["kind"] if row["detector"] == row["kind"] else f"{row['kind']} {row['detector']}"
+        return f"{name}, round {row['round']} from {row['masks']} on {', '.join(row['trained_on'])}"
     parts = [] if row["kind"] == row["of"] else [row["kind"]]
     if "features" in row:
         parts.append(f"{row['features']} features")

@@ -1,0 +1,181 @@
+"""The methods of a report: their order, their colours, and which pictures stand beside each other.
+
+A method is a mask section or a round of a recipe; recipes that are the same but for their seed are
+a family.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cleave.paths import of_round
+from cleave.report import plots
+
+MOST = 8  # pictures beside each other
+ALL_ROUNDS = 12  # pictures of detectors up to which every round is shown
+
+
+@dataclass(frozen=True)
+class Family:
+    """Recipes that train detectors and are the same but for their seed."""
+
+    name: str
+    recipes: tuple[str, ...]
+    masks: str  # the section that round 0 learns from
+    rounds: int  # of each of them, with round 0
+
+    @property
+    def methods(self) -> Iterator[str]:
+        """Names of all rounds of all recipes."""
+        yield from (of_round(r, n) for r in self.recipes for n in range(self.rounds))
+
+
+def ordered(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary with the methods of each data set in the order of the benchmarks' lists.
+
+    The order in which the config defines the sections does not count: it must not make a report
+    stale (DESIGN.md section 7), and the lists say what is to be read beside what. Rounds also get
+    `masks_kind`, the kind of what they began with.
+    """
+    kinds = {
+        of: row["kind"]
+        for entry in summary["datasets"].values()
+        for of, row in entry["masks"].items()
+    }
+
+    def known(row: Mapping[str, Any]) -> dict[str, Any]:
+        return {**row, "masks_kind": kinds.get(row["masks"], "")} if "recipe" in row else dict(row)
+
+    listed = _listed(summary)
+    datasets = {}
+    for name, entry in summary["datasets"].items():
+        rows = entry["masks"]
+        others = sorted(rows, key=lambda m: (rows[m].get("recipe", m), rows[m].get("round", -1)))
+        order = [m for m in dict.fromkeys([*listed, *others]) if m in rows]
+        datasets[name] = {**entry, "masks": {m: known(rows[m]) for m in order}}
+    benchmarks = {
+        name: {**entry, "rows": [known(row) for row in entry["rows"]]}
+        for name, entry in summary["benchmarks"].items()
+    }
+    return {**summary, "datasets": datasets, "benchmarks": benchmarks}
+
+
+def _listed(summary: Mapping[str, Any]) -> list[str]:
+    return [row["of"] for b in summary["benchmarks"].values() for row in b["rows"]]
+
+
+def recipe_order(summary: Mapping[str, Any]) -> list[str]:
+    """The recipes with a detector, in the order of the benchmarks' lists, then by name."""
+    rows = [row for b in summary["benchmarks"].values() for row in b["rows"]]
+    trained = {name: entry for name, entry in summary.get("recipes", {}).items() if entry["rounds"]}
+    listed = [row["recipe"] for row in rows if row.get("recipe") in trained]
+    return list(dict.fromkeys([*listed, *sorted(trained)]))
+
+
+def method_colours(summary: Mapping[str, Any], families: Sequence[Family] = ()) -> dict[str, str]:
+    """The colour that each method has all over the page.
+
+    A family has that of its pseudo-masks, so that a line can be followed from them through the
+    rounds, unless another family began with the same.
+    """
+    entries = summary["datasets"].values()
+    present = dict.fromkeys(
+        method for entry in entries for method, row in entry["masks"].items() if "recipe" not in row
+    )
+    methods = [m for m in dict.fromkeys([*_listed(summary), *present]) if m in present]
+    colours = {m: plots.COLOURS[i % len(plots.COLOURS)] for i, m in enumerate(methods)}
+    used, taken = len(methods), set()
+    for family in families:
+        if family.masks in colours and family.masks not in taken:
+            colour = colours[family.masks]
+            taken.add(family.masks)
+        else:
+            colour, used = plots.COLOURS[used % len(plots.COLOURS)], used + 1
+        colours |= dict.fromkeys(family.methods, colour)
+    return colours
+
+
+def labels(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each component that saw more than unlabeled images: name, what it saw, and its users."""
+    users: dict[str, dict[str, None]] = defaultdict(dict)
+    for entry in summary["datasets"].values():
+        for method, row in entry["masks"].items():
+            for text in row["saw_labels"]:
+                users[text][f"recipe {row['recipe']}" if "recipe" in row else method] = None
+    return [
+        {
+            "component": text.partition(": ")[0],
+            "saw": text.partition(": ")[2],
+            "methods": list(users[text]),
+        }
+        for text in sorted(users)
+    ]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which methods a panel shows: rows of names, None for a gap, and what it leaves out."""
+
+    rows: tuple[tuple[str | None, ...], ...]
+    aligned: bool = False  # what stands below each other belongs together
+    left_out: str = ""
+
+    @property
+    def methods(self) -> list[str]:
+        return [name for row in self.rows for name in row if name is not None]
+
+
+def arrange(masks: Mapping[str, Mapping[str, Any]], families: Sequence[Family]) -> Layout:
+    """Sets the pictures of detectors below those of what they learned from, as far as they fit.
+
+    Args:
+        masks: the methods of a data set, from `Config.summary`.
+        families: all families, in order.
+    """
+    sections = [name for name, row in masks.items() if "recipe" not in row]
+    shown = {}  # the first recipe of each family here, and its rounds
+    seeds = False
+    for family in families:
+        here = {
+            r: [n for n in range(family.rounds) if of_round(r, n) in masks] for r in family.recipes
+        }
+        here = {recipe: numbers for recipe, numbers in here.items() if numbers}
+        seeds |= len(here) > 1
+        if here:
+            recipe = next(iter(here))
+            shown[family] = recipe, here[recipe]
+    few = sum(len(numbers) for _, numbers in shown.values()) <= ALL_ROUNDS
+    left = [] if few else ["of each recipe only the last round"]
+    left += ["of recipes that differ by their seed alone only the first"] if seeds else []
+    if not few:
+        shown = {family: (recipe, numbers[-1:]) for family, (recipe, numbers) in shown.items()}
+    rounds = [of_round(recipe, n) for recipe, numbers in shown.values() for n in numbers]
+    fits = len(sections) + len(rounds) < MOST  # with the truth
+    aligned = [] if fits else _aligned(sections, shown, few)
+    rows = [[*sections, *rounds]] if fits else aligned or [sections, rounds]
+    return Layout(tuple(map(tuple, rows)), bool(aligned), " and ".join(left))
+
+
+Shown = Mapping[Family, tuple[str, list[int]]]
+
+
+def _aligned(sections: Sequence[str], shown: Shown, few: bool) -> list[list[str | None]]:
+    """A row a round, each detector below its pseudo-masks; none if that would leave much blank."""
+    by_masks = {family.masks: found for family, found in shown.items()}
+    apart = len(by_masks) == len(shown) and by_masks.keys() <= set(sections)
+    if not shown or not apart or not len(sections) < MOST or 2 * len(shown) < len(sections):
+        return []
+    # Of last rounds alone one row, whatever their numbers.
+    numbers = sorted({n for _, found in shown.values() for n in found}) if few else [-1]
+    rows: list[list[str | None]] = [list(sections)]
+    for number in numbers:
+        row = {
+            masks: of_round(recipe, found[-1] if number < 0 else number)
+            for masks, (recipe, found) in by_masks.items()
+            if number < 0 or number in found
+        }
+        rows.append([row.get(section) for section in sections])
+    return rows
