@@ -21,8 +21,6 @@ TINY = {
     "rpn_before_nms_test": 40, "rpn_after_nms_test": 30, "box_width": 16, "mask_channels": 8,
     "mask_convolutions": 1, "detections": 10, "min_side": 64, "max_side": 128,
 }  # fmt: skip
-
-
 FOREIGN = {"trunk": "resnet18"}  # detectron2 has no MobileNet
 PLAIN = Losses(drop_loss=False)  # what every detector has
 
@@ -53,6 +51,9 @@ def section(request):
     tiny = {key: value for key, value in TINY.items() if key in known}
     if request.param.startswith("mask_rcnn_"):
         del tiny["trunk"]  # a fixed one, which is what the kind is for
+    if request.param == "detectron2":
+        pytest.importorskip("detectron2", reason="detectron2 is not installed")
+        tiny |= FOREIGN
     return {"kind": request.param, **tiny}
 
 
