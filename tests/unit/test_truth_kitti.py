@@ -110,3 +110,15 @@ def test_folders_that_are_empty_or_not_there(training):
     (training / "image_2").rmdir()
     with pytest.raises(ConfigError, match="there is no folder"):
         dataset(training).fingerprints()
+
+
+def test_a_label_that_changes_is_noticed_without_being_read(training):
+    before = dataset(training).label_fingerprint()
+    assert dataset(training).label_fingerprint() == before
+    (training / "label_2/000001.txt").write_text("not even a label")
+    changed = dataset(training).label_fingerprint()
+    (training / "label_2/000002.txt").touch()
+    assert len({before, changed, dataset(training).label_fingerprint()}) == 3
+    missing = Kitti(images="image_2", annotations=str(training / "gone"))
+    with pytest.raises(ConfigError, match="annotations: there is no folder"):
+        missing.label_fingerprint()

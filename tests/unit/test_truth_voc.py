@@ -186,3 +186,11 @@ def test_mask_files_that_cannot_be_used(year):
     Pillow.new("L", (30, 40)).save(path)
     with pytest.raises(DataError, match=r"\(40, 30\) \(height, width\), the image is \(30, 40\)"):
         truths(year, truth="masks")
+
+
+def test_the_labels_that_are_read_are_watched(year):
+    boxes, masks = Voc(root=str(year)), Voc(root=str(year), truth="masks")
+    before = boxes.label_fingerprint(), masks.label_fingerprint()
+    label(year, "000000", annotation())
+    assert boxes.label_fingerprint() != before[0]
+    assert masks.label_fingerprint() == before[1]

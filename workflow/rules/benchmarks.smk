@@ -32,6 +32,7 @@ rule baseline:
     params:
         spec=lambda wildcards: cleave_config.canonical({"baseline": wildcards.of}),
         version=VERSIONS["baseline"],
+        labels=labels,
     shell:
         "cleave baseline --spec {params.spec:q} --version {params.version}"
         " --images {input.images[0]:q} --output {output:q} > {log:q} 2>&1"
@@ -51,6 +52,7 @@ rule score:
     params:
         spec=spec("benchmarks", "benchmark"),
         version=VERSIONS["score"],
+        labels=labels,
     shell:
         "cleave score --spec {params.spec:q} --version {params.version}"
         " --images {input.images[0]:q} --predictions {input.predictions:q}"

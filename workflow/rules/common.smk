@@ -67,7 +67,7 @@ def gpu(kind):
 def dataset_files(name):
     """The annotation file of a data set, where it has one: a change of it reruns its images."""
     file = getattr(SECTIONS["datasets"][name].plugin, "annotations", None)
-    return [] if file is None else [file]
+    return [] if file is None or os.path.isdir(file) else [file]
 
 
 def digests(dataset):
@@ -220,6 +220,21 @@ def of_benchmark(pattern):
 def truth_files(wildcards):
     """An input: the annotation file of a benchmark's data set, where it has one."""
     return dataset_files(SECTIONS["benchmarks"][wildcards.benchmark].reference("dataset"))
+
+
+@functools.cache
+def label_fingerprint(dataset):
+    """A text that changes with the label files of a data set that has one for each image."""
+    plugin = SECTIONS["datasets"][dataset].plugin
+    try:
+        return plugin.label_fingerprint() if hasattr(plugin, "label_fingerprint") else ""
+    except CleaveError as error:
+        raise WorkflowError(f"datasets.{dataset}: {error}") from None
+
+
+def labels(wildcards):
+    """A param: changes with the names, sizes and times of the label files of a benchmark."""
+    return label_fingerprint(SECTIONS["benchmarks"][wildcards.benchmark].reference("dataset"))
 
 
 def table_rows(wildcards):

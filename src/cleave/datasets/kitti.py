@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import MinLen
 
-from cleave.datasets.listed import Listed, named
+from cleave.datasets.listed import Listed, folder_fingerprint, named
 from cleave.io.listing import Found, folder, read_list, status, walk
 
 
@@ -29,6 +29,10 @@ class Kitti(Listed):
     @property
     def photos(self) -> Path:
         return Path(self.images).expanduser()
+
+    def label_fingerprint(self) -> str:
+        """A text that changes with the label files, which it does not open."""
+        return folder_fingerprint(Path(self.annotations).expanduser(), "annotations")
 
     def _kind(self) -> str:
         return "kitti"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from cleave.io.images import (
     read_image,
     refuse_many_broken,
 )
-from cleave.io.listing import Found, folder, identify, key_of, status
+from cleave.io.listing import Fingerprints, Found, folder, identify, key_of, status
 from cleave.io.shards import shard_of
 from cleave.spec import to_mapping
 from cleave.types import DataError, Image
@@ -92,6 +93,19 @@ class Listed:
     def read(self, record: ImageRecord) -> Image:
         """The photo of a record; DataError if its file is no longer the one that was listed."""
         return read_image(self.photos, record)
+
+
+def folder_fingerprint(path: Path, what: str) -> str:
+    """A text that changes with the names, sizes and times of the files of a folder.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    prints = Fingerprints(1)
+    with os.scandir(folder(path, what)) as entries:
+        for entry in entries:
+            prints.add(Found(entry.name, entry.name), status(entry.path))
+    return prints.texts()[0]
 
 
 def named(names: Iterator[str], suffix: str) -> Iterator[Found]:

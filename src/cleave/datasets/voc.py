@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from annotated_types import MinLen
 
-from cleave.datasets.listed import Listed, named
+from cleave.datasets.listed import Listed, folder_fingerprint, named
 from cleave.io.images import printable
 from cleave.io.listing import Found, folder, read_list
 from cleave.spec import ConfigError, nearest
@@ -37,11 +37,10 @@ class Voc(Listed):
     def photos(self) -> Path:
         return Path(self.root).expanduser() / "JPEGImages"
 
-    @property
-    def annotations(self) -> str:
-        """The folder of labels, for the workflow to watch; read by benchmarks alone."""
+    def label_fingerprint(self) -> str:
+        """A text that changes with the label files, which it does not open."""
         name = "SegmentationObject" if self.truth == "masks" else "Annotations"
-        return str(Path(self.root).expanduser() / name)
+        return folder_fingerprint(Path(self.root).expanduser() / name, "root")
 
     def _kind(self) -> str:
         return "voc"
