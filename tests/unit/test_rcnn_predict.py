@@ -125,13 +125,13 @@ def test_a_checkpoint_of_another_detector_is_refused_with_names(network, tmp_pat
     text = str(error.value)
     assert "missing: proposals.conv.bias" in text
     assert "left over: regions.extra" in text
-    assert "of another shape: regions.box_heads.0.classes.weight" in text
+    assert "regions.box_heads.0.classes.weight (2, 16), not (2, 24)" in text
 
 
 @pytest.mark.parametrize("contents", [{"weights": 1}, {"model": 3}])
 def test_a_file_without_a_state_dict_is_refused(contents, tmp_path):
     torch.save(contents, tmp_path / "checkpoint.pt")
-    with pytest.raises(DataError, match="no state dict under 'model'; found"):
+    with pytest.raises(DataError, match="no tensors in it"):
         load(tmp_path / "checkpoint.pt", TINY)
 
 

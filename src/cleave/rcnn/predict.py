@@ -11,12 +11,12 @@ from torch import Tensor
 
 from cleave.io.device import inference
 from cleave.io.images import resize
-from cleave.io.weights import read_tensors, summarise
 from cleave.ops.targets import Detections
+from cleave.rcnn.checkpoints import read_detector
 from cleave.rcnn.network import MULTIPLE, RCNN, build
 from cleave.rcnn.paste import paste
 from cleave.rcnn.settings import Architecture
-from cleave.types import DataError, Image, MaskSet, Size
+from cleave.types import Image, MaskSet, Size
 
 
 def predict(
@@ -73,34 +73,15 @@ def mask_set(found: Detections, size: Size, classes: int) -> MaskSet:
 
 
 def load(path: Path, architecture: Architecture) -> RCNN:
-    """A network with the weights that training wrote: a dict whose "model" is a state dict.
+    """A network with the weights of a checkpoint: of a training, or a published one.
 
     Raises:
         DataError: no such file, no state dict, or one of another architecture; the text names what
             is missing, left over or of another shape.
     """
-    contents = read_tensors(path)
-    state = contents.get("model")
-    if not isinstance(state, dict):
-        raise DataError(
-            f"checkpoint {path}: no state dict under 'model'; found {summarise(map(str, contents))}"
-        )
     network = build(architecture)
-    _check(path, state, network.state_dict())
-    network.load_state_dict(state)
+    read_detector(path, network)
     return network
-
-
-def _check(path: Path, state: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    shapes = [name for name in wanted.keys() & state if wanted[name].shape != state[name].shape]
-    problems = {
-        "missing": sorted(wanted.keys() - state),
-        "left over": sorted(state.keys() - wanted),
-        "of another shape": sorted(shapes),
-    }
-    if any(problems.values()):
-        text = "; ".join(f"{what}: {summarise(names)}" for what, names in problems.items() if names)
-        raise DataError(f"checkpoint {path} is of another detector ({text})")
 
 
 def _padded(size: Size) -> Sequence[int]:
