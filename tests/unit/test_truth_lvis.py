@@ -1,6 +1,7 @@
 """The COCO format as LVIS, Objects365 and UVO write it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,6 +109,22 @@ def test_objects365_has_patches_boxes_and_crowds(tmp_path):
     scores = CocoBenchmark(iou_types=("box",), bootstrap=0)(found, {})
     assert scores["box_AP"] == 0
     assert scores["objects"] == 1
+
+
+def test_objects365_in_folders_of_patches_alone(tmp_path):
+    names = ("images/v2/patch16/a.jpg", "images/v1/patch8/b.jpg", "c.jpg")
+    dataset = write(tmp_path, [{"id": i, "file_name": name} for i, name in enumerate(names)], [])
+    for version in ("v1", "v2"):
+        for patch in (tmp_path / "images/images" / version).iterdir():
+            patch.rename(tmp_path / "images" / patch.name)
+    assert [item.path for item in dataset.list(0).broken] == sorted(names[:2])
+    found = replace(dataset, name_parts=2).list(0)
+    assert {r.path: r.number for r in found.records} == {
+        "patch16/a.jpg": 0,
+        "patch8/b.jpg": 1,
+        "c.jpg": 2,
+    }
+    assert not found.broken
 
 
 def test_uvo_frames_lie_in_a_folder_a_video_and_masks_are_encoded(tmp_path):

@@ -42,6 +42,8 @@ class Coco:
     images: Annotated[str, MinLen(1)]  # folder to which file names are relative
     annotations: Annotated[str, MinLen(1)]  # instances_*.json
     list_file: str | None = None  # text file: one file name, id or number of an image per line
+    # Of a file name only so many parts at its end: 2 for Objects365 in folders patch0, patch1, ...
+    name_parts: Annotated[int, Gt(0)] | None = None
     truth: Literal["masks", "boxes"] = "masks"  # what is annotated; Objects365 has boxes only
     shards: Annotated[int, Gt(0)] = 1
     verify: Literal["decode", "header"] = "decode"
@@ -109,7 +111,7 @@ class Coco:
         for entry in read_images(self._annotations):
             if type(entry.get("id")) is not int:
                 raise DataError(f"{where}: image id {entry.get('id')!r}; expected an integer")
-            path = _file_name(entry)
+            path = _file_name(entry, self.name_parts)
             if path is None or path in entries:
                 what = "has no file_name" if path is None else f"repeats the file {path!r}"
                 raise DataError(f"{where}: image {entry['id']} {what}")
@@ -163,10 +165,10 @@ def _top_level(text: str, wanted: str) -> Any:
     return None
 
 
-def _file_name(entry: Mapping[str, Any]) -> str | None:
+def _file_name(entry: Mapping[str, Any], parts: int | None) -> str | None:
     """Path below the image folder; LVIS has none and takes the end of its URL, train2017/x.jpg."""
     if isinstance(name := entry.get("file_name"), str):
-        return name
+        return name if parts is None else "/".join(name.split("/")[-parts:])
     if isinstance(url := entry.get("coco_url"), str):
         return "/".join(url.split("/")[-2:])
     return None
