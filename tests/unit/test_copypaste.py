@@ -288,6 +288,47 @@ def test_a_plan_reaches_every_count_ratio_and_offset():
     assert np.mean([p.order[0].item() == 0 for p in plans]) == pytest.approx(0.25, abs=0.04)
 
 
+def test_offsets_down_and_right_are_independent():
+    how = Augment(ratio=(0.5, 0.5))
+    plans = [plan(1, Size(200, 200), how, generator(seed)) for seed in range(1000)]
+    assert abs(np.corrcoef([p.top for p in plans], [p.left for p in plans])[0, 1]) < 0.12
+
+
+def test_all_copies_are_all_masks():
+    how = Augment(copies="all")
+    assert [plan(n, Size(9, 9), how, generator(0)).count for n in (0, 1, 2, 5)] == [0, 1, 2, 5]
+
+
+def test_masks_of_equal_trust_are_chosen_at_random():
+    """Their means differ by the round-off of the resize, which must not decide."""
+    how = Augment(select="trust", trust="spatial")
+    masks = torch.from_numpy(np.random.default_rng(0).random((5, 67, 91)) < 0.4)
+    source = Example(
+        torch.zeros(3, 67, 91), masks, torch.zeros(5), torch.zeros(5), torch.full((5, 1, 1), 0.784)
+    )
+    maps = full_trust(source, how)
+    means = torch.where(masks, maps, 0.0).flatten(1).sum(1) / masks.flatten(1).sum(1)
+    assert len(set(means.tolist())) > 1
+    for seed in range(20):
+        order = torch.randperm(5, generator=generator(seed))
+        assert torch.equal(ranking(source, maps, order, how), order)
+
+
+def test_where_pasted_masks_overlap_the_most_opaque_counts():
+    size = Size(4, 4)
+    masks = torch.zeros(2, 4, 4, dtype=torch.bool)
+    masks[0, :, :3], masks[1, :, 1:] = True, True
+    trust = torch.tensor([0.6, 0.9])[:, None, None]
+    pixels = torch.full((3, 4, 4), 100.0)
+    source = Example(pixels, masks, torch.ones(2), torch.zeros(2).long(), trust)
+    nothing = source[torch.tensor([], dtype=torch.int64)]
+    nothing = Example(torch.zeros(3, 4, 4), nothing.masks, nothing.scores, nothing.labels)
+    how = Augment(blend="trust", trust="spatial")
+    chosen = Paste(True, 2, torch.arange(2), size, 0, 0)
+    found, _ = paste(nothing, None, source, how, chosen, torch.arange(2))
+    np.testing.assert_allclose(found[0, 0], [60, 90, 90, 90], rtol=1e-5)
+
+
 def test_options_do_not_move_each_others_draws():
     """So two arms of an ablation differ in their option alone."""
     plans = [

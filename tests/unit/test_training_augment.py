@@ -79,6 +79,9 @@ def test_resizes_equal_their_naive_twins(seed, height, width, new_height, new_wi
         pixels = transforms.resize_pixels(found.pixels, size, prefilter=prefilter)
         expected = [twin(channel, *size) for channel in found.pixels.double().numpy()]
         np.testing.assert_allclose(pixels, expected, atol=2e-3)
+    resized = transforms.resize(found, size)
+    np.testing.assert_allclose(resized.pixels, expected, atol=2e-3)
+    np.testing.assert_array_equal(resized.masks, masks)
 
 
 def test_the_resize_of_pixels_is_pillows():
@@ -261,6 +264,18 @@ def test_autocast_changes_nothing():
     plain = run(batch(), how)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert same(plain, run(batch(), how))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_what_the_cpu_gives():
+    how = replace(SMALL, trust="spatial", blend="trust", select="trust", jitter=0.3)
+    plain = run(batch(), how)
+    images, targets = augment(batch(), how, "cuda", seed=0, step=0, slots=range(4))
+    for image, other, found, expected in zip(images, plain[0], targets, plain[1], strict=True):
+        assert torch.allclose(image.cpu(), other, atol=0.01)
+        assert torch.equal(found.masks.cpu(), expected.masks)
+        assert torch.allclose(found.trust.cpu(), expected.trust, atol=1e-5)
+        assert torch.equal(found.boxes.cpu(), expected.boxes)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def write(folder, ids, shards=1, seed=0, **fields):
         rng = np.random.default_rng([seed, number_of(image_id)])
         size = Size(*rng.integers(5, 12, 2).tolist())
         made[image_id] = random_masks(rng, size, int(rng.integers(0, 4)), **fields)
+        made[image_id].masks[: int(rng.integers(0, 2))] = False  # of some, the first mask is empty
     paths = [folder / f"{k}.json" for k in range(shards)]
     for k, path in enumerate(paths):
         records = [record(image_id, made[image_id].size) for image_id in ids[k::shards]]

@@ -41,14 +41,15 @@ def augment(
     Returns:
         Images (3, H, W) float32 RGB in [0, 255], each of its own size, and their instances.
     """
-    with torch.autocast(torch.device(device).type, enabled=False):
-        draws = [generator(seed, _AUGMENT, step, slot) for slot in slots]
-        pairs = zip(samples, draws, strict=True)
-        examples = [_prepared(sample, settings, device, draw) for sample, draw in pairs]
-        results = [
-            _pasted(target, source, settings, draw)
-            for target, source, draw in zip(examples, examples[::-1], draws, strict=True)
-        ]
+    draws = [generator(seed, _AUGMENT, step, slot) for slot in slots]
+    examples = [
+        _prepared(sample, settings, device, draw)
+        for sample, draw in zip(samples, draws, strict=True)
+    ]
+    results = [
+        _pasted(target, source, settings, draw)
+        for target, source, draw in zip(examples, examples[::-1], draws, strict=True)
+    ]
     return [image for image, _ in results], [targets for _, targets in results]
 
 

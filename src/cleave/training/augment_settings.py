@@ -24,9 +24,9 @@ class Augment:
     `trust` names the confidence maps that `select: trust`, `blend: trust` and the trust loss go
     by: "spatial" are those in the mask files (Spatial Confidence in CutS3D, arXiv 2411.16319,
     Eq. 4; stability in cleave3d), raised to `trust_floor` inside the mask; a mask without a map is
-    trusted everywhere. "scalar" is the mean of such a map over its mask (Table 5b). "area" is the control that they must beat: one number a mask,
-    floor + (1 - floor) * area / (area of the largest mask in the image), so in the same range and
-    in the order of the areas.
+    trusted everywhere. "scalar" is the mean of such a map over its mask (Table 5b). "area" is the
+    control that they must beat: one number a mask, floor + (1 - floor) * area / (area of the
+    largest mask in the image), so in the same range and in the order of the areas.
     """
 
     # px; () leaves the size as it is; CutLER

@@ -86,7 +86,7 @@ def ranking(source: Example, trust: Tensor | None, order: Tensor, settings: Augm
     areas = source.masks.flatten(1).sum(1, dtype=torch.float32)
     if settings.select == "trust":  # mean Spatial Confidence over the mask
         worth = torch.where(source.masks, trust, 0.0).flatten(1).sum(1) / areas
-        worth = worth.round(decimals=4)  # predictions, trusted everywhere, tie but for round-off
+        worth = worth.round(decimals=4)  # equal trust must tie, whatever the round-off
     else:
         worth = areas if settings.select == "area" else source.scores
     return order[worth[order].argsort(descending=True, stable=True)]

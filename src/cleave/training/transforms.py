@@ -109,9 +109,8 @@ def resize_pixels(pixels: Tensor, size: Size, *, prefilter: bool) -> Tensor:
     Args:
         prefilter: average over what a smaller pixel covers, instead of picking four neighbours.
     """
-    if (
-        prefilter and size.width == 1 < size.height
-    ):  # torch 2.14 gives a wrong column: lay it on its side
+    if prefilter and size.width == 1 < size.height:
+        # torch 2.14 gives a wrong column, but a right row: lay the image on its side.
         return resize_pixels(pixels.mT, Size(1, size.height), prefilter=True).mT
     batch = pixels[None].float()
     options = {"mode": "bilinear", "align_corners": False, "antialias": prefilter}
