@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--json", type=Path, help="COCO JSON; default: beside the overlay")
     segment.add_argument("--features", help="graphs section to cut: colour (default), dino")
     segment.add_argument("--depth", help="depth section (zoedepth, ...) or the photo's depth file")
+    segment.add_argument("--checkpoint", type=Path, help="a trained detector, instead of a method")
+    segment.add_argument("--detector", help="its section, where the file is not cleave's: cutler")
+    segment.add_argument("--score", type=float, default=0.5, help="least score of its predictions")
     segment.set_defaults(command=_person("segment"))
 
     check = commands.add_parser("check", parents=[common], help="validate a config, run nothing")

@@ -49,6 +49,54 @@ def test_segment_writes_an_overlay_and_coco(folder, tmp_path, method, capsys):
         assert mask.sum() == annotation["area"] > 0
 
 
+@pytest.fixture
+def checkpoint(tmp_path):
+    """An untrained detector in cleave's format, and the same weights in detectron2's."""
+    torch = pytest.importorskip("torch")
+    from cleave.io.checkpoints import save_state
+    from cleave.rcnn.checkpoints import write_detectron2
+    from cleave.rcnn.settings import Losses
+    from cleave.registry import make
+
+    spec = {"kind": "mask_rcnn", "trunk": "resnet18", "norm": "batch", "fpn_norm": "none"}
+    spec |= {"fpn_channels": 8, "box_width": 16, "mask_channels": 8, "min_side": 64}
+    torch.manual_seed(0)
+    network = make("detectors", spec).network(Losses())
+    save_state(tmp_path / "ours.pt", network.state_dict(), spec={"detector": spec})
+    write_detectron2(network, tmp_path / "theirs.pth")
+    (tmp_path / "my.yaml").write_text(f"detectors:\n  small: {spec}\n")
+    return tmp_path
+
+
+def test_segment_with_a_trained_detector(folder, checkpoint, tmp_path):
+    photo, found = str(folder / "my photo é.png"), []
+    for options in (
+        ["--checkpoint", "ours.pt"],
+        ["--checkpoint", "theirs.pth", "--config", "my.yaml", "--detector", "small"],
+    ):
+        paths = [str(tmp_path / o) if "." in o else o for o in options]
+        out = str(tmp_path / f"{len(found)}.png")
+        assert cli.main(["segment", photo, "--out", out, "--score", "0.3", *paths]) == 0
+        coco = COCO(tmp_path / f"{len(found)}.json")
+        found.append([a["segmentation"] for a in coco.loadAnns(coco.getAnnIds())])
+    assert found[0] == found[1] != []
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--checkpoint", "theirs.pth"], "name one with --detector"),
+        (["--checkpoint", "none.pt"], "no such file"),
+        (["--checkpoint", "ours.pt", "--detector", "cutlr"], "did you mean 'cutler'?"),
+        (["--checkpoint", "ours.pt", "--detector", "cutler"], "missing"),
+    ],
+)
+def test_segment_refuses_a_checkpoint(folder, checkpoint, options, expected, capsys):
+    paths = [str(checkpoint / o) if "." in o else o for o in options]
+    assert cli.main(["segment", str(folder / "my photo é.png"), *paths]) == 2
+    assert expected in capsys.readouterr().err
+
+
 def test_segment_says_that_flat_depth_is_two_dimensional(folder, tmp_path, capsys):
     arguments = ["segment", str(folder / "my photo é.png"), "--out", str(tmp_path / "o.png")]
     assert cli.main(arguments) == 0

@@ -12,7 +12,7 @@ from typing import Any
 from cleave import config, paths
 from cleave.commands.check import read_yaml
 from cleave.spec import ConfigError, canonical, nearest
-from cleave.types import Image, MaskSet, Scene
+from cleave.types import DataError, Image, MaskSet, Scene
 
 
 def run(options: argparse.Namespace) -> None:
@@ -23,17 +23,22 @@ def run(options: argparse.Namespace) -> None:
     from cleave.io.images import load_pixels
     from cleave.report.overlay import overlay
 
-    picture = options.out or options.photo.with_suffix(f".{options.method}.png")
+    name = options.checkpoint.stem if options.checkpoint else options.method
+    picture = options.out or options.photo.with_suffix(f".{name}.png")
     annotations = options.json or picture.with_suffix(".json")
     if picture.resolve() == options.photo.resolve():
         raise ConfigError(f"--out {picture}: would overwrite the photo; name another file")
-    sections = chosen_sections(options)
     image = Image(options.photo.stem, load_pixels(options.photo))
-    file = options.depth and Path(options.depth).is_file()
-    masks = cut(sections, options.method, image, Path(options.depth).stem if file else image.id)
+    if options.checkpoint:
+        masks, spec = detect(options, image)
+    else:
+        sections = chosen_sections(options)
+        file = options.depth and Path(options.depth).is_file()
+        masks = cut(sections, options.method, image, Path(options.depth).stem if file else image.id)
+        spec = spec_of(sections, options.method)
     with replacing(picture) as temporary:
         Picture.fromarray(overlay(image.pixels, masks)).save(temporary, format="PNG")
-    _write_json(annotations, options.photo, image, masks, sections, options.method)
+    _write_json(annotations, options.photo, image, masks, spec)
     print(f"{len(masks)} masks -> {picture}, {annotations}")
 
 
@@ -110,15 +115,54 @@ def cut(sections: config.Config, method: str, image: Image, depth_id: str) -> Ma
     return section.plugin(Scene(image, **{need: parts[need] for need in section.plugin.needs}))
 
 
+def detect(options: argparse.Namespace, image: Image) -> tuple[MaskSet, dict[str, Any]]:
+    """The predictions of a trained detector that score at least `--score`, and their spec.
+
+    A checkpoint that cleave wrote says which detector it is of; for others, like those that CutLER
+    and CuVLER publish, `--detector` names a section.
+
+    Raises:
+        ConfigError: no such section, or none named where it is needed.
+        DataError: a checkpoint that cannot be read, or of another detector.
+    """
+    from cleave.io.checkpoints import load_state
+    from cleave.io.device import device
+    from cleave.registry import make
+
+    if options.detector:
+        raw = read_yaml(options.config or Path(__file__).with_name("segment.yaml"))
+        known = config.load({"detectors": raw.get("detectors") or {}})["detectors"]
+        if options.detector not in known:
+            raise ConfigError(
+                f"--detector: no {options.detector!r}; {nearest(options.detector, known)}"
+            )
+        spec = known[options.detector].mapping
+    else:
+        try:
+            spec = load_state(options.checkpoint)[1]["spec"]["detector"]
+        except (DataError, KeyError) as error:
+            raise ConfigError(
+                f"--checkpoint {options.checkpoint}: does not say which detector it is of "
+                f"({error}); name one with --detector, like cutler"
+            ) from None
+    detector = make("detectors", spec, "--checkpoint")
+    (found,) = detector.predict([image], options.checkpoint, device=device())
+    return found[found.scores >= options.score], {"detector": spec}
+
+
+def spec_of(sections: config.Config, method: str) -> dict[str, Any]:
+    """What a mask section is made of, for the file of annotations."""
+    spec = {k: {n: s.spec for n, s in sections[k].items()} for k in ("features", "depth", "graphs")}
+    return spec | {"masks": {method: sections["masks"][method].spec}}
+
+
 def _write_json(
-    path: Path, photo: Path, image: Image, masks: MaskSet, sections: config.Config, method: str
+    path: Path, photo: Path, image: Image, masks: MaskSet, spec: dict[str, Any]
 ) -> None:
     from cleave.io.coco import write_masks
     from cleave.io.images import ImageRecord, number_of
     from cleave.stages.versions import VERSIONS
 
-    spec = {k: {n: s.spec for n, s in sections[k].items()} for k in ("features", "depth", "graphs")}
-    spec["masks"] = {method: sections["masks"][method].spec}
     digest = hashlib.sha256(photo.read_bytes()).hexdigest()
     record = ImageRecord(image.id, photo.name, *image.size, number_of(image.id), digest)
     write_masks(
