@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -11,7 +12,18 @@ import numpy as np
 
 from cleave.paths import of_round
 from cleave.report import tables
-from cleave.report.lines import SHAPES, Chart, Line, Mark, Point, draw, steps_axis, values_axis
+from cleave.report.lines import (
+    LARGE,
+    SHAPES,
+    SMALL,
+    Chart,
+    Line,
+    Mark,
+    Point,
+    draw,
+    steps_axis,
+    values_axis,
+)
 from cleave.report.methods import Family
 from cleave.report.plots import Axis, linear
 from cleave.report.recipes import Round
@@ -25,6 +37,7 @@ TITLES = {"loss": "total loss", "learning_rate": "learning rate"}
 METRICS = {"AP": "AP", "AP50": "AP50", "AR100": "AR@100", "best_iou": "mean best IoU"}
 NARROW = 0.08  # of the way between two rounds, by which recipes are set beside each other
 WHISKERS = 12  # recipes up to which intervals are drawn
+FEW = 4  # recipes up to which charts are small
 
 
 def learning_curves(
@@ -110,7 +123,8 @@ def scores_by_round(
         colours: of all methods.
 
     Returns:
-        `name`, `charts`, and `legend`: a name, colour and shape a recipe.
+        `name`, `charts`, `legend` (a name, colour and shape a recipe), and whether intervals
+        (`whiskers`) and `means` over seeds are drawn.
     """
     cells = tables.read_cells(name, entry)
     drawn = [
@@ -123,51 +137,96 @@ def scores_by_round(
         return None
     known = {metric for found in cells.values() for metric in found}
     kind = "mask" if "mask_AP" in known else "box"
-    most = max(family.rounds for family, _, _ in drawn)
+    axis = _rounds_axis([family for family, _, _ in drawn], cells)
     charts = []
     for metric, title in METRICS.items():
+        key = f"{kind}_{metric}"
+        values = {of: found[key] for of, found in cells.items() if key in found}
         lines = [
-            _by_round(family, recipe, index, place - (len(drawn) - 1) / 2, len(drawn),
-                      {of: found.get(f"{kind}_{metric}") for of, found in cells.items()},
-                      colours[of_round(recipe, 0)])
-            for place, (family, recipe, index) in enumerate(drawn)
-        ]  # fmt: skip
+            _by_round(family, recipe, _Place(at, len(drawn), _shape(index)), values, colours)
+            for at, (family, recipe, index) in enumerate(drawn)
+        ]
+        lines = [*_means(drawn, values, colours), *lines]
         ends = [y for line in lines for piece in line.pieces for _, y in piece]
         ends += [y for line in lines for whisker in line.whiskers for y in whisker[1:]]
         if ends:
             y = linear(f"{'box ' * (kind == 'box')}{title}, %", min(ends), max(ends))
-            charts.append(draw(Chart(_rounds_axis(most), y, lines)))
+            charts.append(draw(Chart(axis, y, lines, size=LARGE if len(drawn) > FEW else SMALL)))
     legend = [
         {"name": recipe, "colour": colours[of_round(recipe, 0)], "shape": _shape(index)}
         for _, recipe, index in drawn
     ]
-    return {"name": name, "charts": charts, "legend": legend}
+    return {
+        "name": name,
+        "charts": charts,
+        "legend": legend,
+        "whiskers": len(drawn) <= WHISKERS,
+        "means": len({family for family, _, _ in drawn}) < len(drawn),
+    }
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Which of the lines of a chart one is, and the shape of its points."""
+
+    at: int
+    count: int
+    shape: str
+
+    @property
+    def shift(self) -> float:
+        """Recipes stand beside each other, so that no interval covers another one."""
+        return (self.at - (self.count - 1) / 2) * min(NARROW, 0.6 / self.count)
 
 
 def _by_round(
-    family: Family, recipe: str, index: int, offset: float, count: int,
-    cells: Mapping[str, tables.Cell | None], colour: str,
-) -> Line:  # fmt: skip
-    """A recipe's line; recipes stand beside each other, so that intervals do not cover others."""
+    family: Family,
+    recipe: str,
+    place: _Place,
+    values: Mapping[str, tables.Cell],
+    colours: Mapping[str, str],
+) -> Line:
+    """A recipe's line; paler where that of the mean over its family's seeds is drawn too."""
     order = [family.masks, *(of_round(recipe, n) for n in range(family.rounds))]
-    shift = offset * min(NARROW, 0.6 / count)
-    found = [(x + shift, cells[of]) for x, of in enumerate(order) if cells.get(of)]
+    found = [(x + place.shift, values[of]) for x, of in enumerate(order) if of in values]
     whiskers = [(x, low, high) for x, (_, low, high) in found if low is not None]
     return Line(
         recipe,
-        colour,
+        colours[of_round(recipe, 0)],
         [[(x, cell[0]) for x, cell in found]] if found else [],
-        whiskers if count <= WHISKERS else (),
-        _shape(index),
+        whiskers if place.count <= WHISKERS else (),
+        place.shape,
+        0.55 if len(family.recipes) > 1 else 1.0,
     )
+
+
+def _means(
+    drawn: Sequence[tuple[Family, str, int]],
+    values: Mapping[str, tables.Cell],
+    colours: Mapping[str, str],
+) -> Iterator[Line]:
+    """The mean over the seeds of each family that has several."""
+    for family in dict.fromkeys(family for family, _, _ in drawn if len(family.recipes) > 1):
+        points = [(0.0, values[family.masks][0])] if family.masks in values else []
+        for number in range(family.rounds):
+            several = [
+                values[of][0] for r in family.recipes if (of := of_round(r, number)) in values
+            ]
+            points += [(number + 1.0, float(np.mean(several)))] if several else []
+        name = f"{family.name}, mean over seeds"
+        colour = colours[of_round(family.recipes[0], 0)]
+        yield Line(name, colour, [points], thick=True)
 
 
 def _shape(index: int) -> str:
     return SHAPES[index % len(SHAPES)]
 
 
-def _rounds_axis(most: int) -> Axis:
-    """Pseudo-masks, then the rounds."""
+def _rounds_axis(families: Sequence[Family], cells: Mapping[str, Any]) -> Axis:
+    """Pseudo-masks, where those of any family were scored, then the rounds."""
+    most = max(family.rounds for family in families)
     word = "round " if most <= 3 else ""
     names = ["masks", *(f"{word}{number}" for number in range(most))]
-    return Axis("round", -0.4, most + 0.4, dict(enumerate(names)))
+    first = 0 if any(family.masks in cells for family in families) else 1
+    ticks = {float(x): name for x, name in enumerate(names) if x >= first}
+    return Axis("round", first - 0.4, most + 0.4, ticks)

@@ -22,7 +22,6 @@ SAMPLED, EXTREMES = 6, 3  # panels a data set: by lot; and the best and the wors
 SHARDS_SHOWN = 4  # pictures and histograms of a large data set come from its first shards
 LISTED = 200  # files that are named one by one
 SMALLEST = 1e-3  # % of the image, the left end of the areas at most
-MANY = 16  # rows of a plot from which it is behind a click
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,6 @@ def _overview(
     return {
         "methods": [_method_row(row, found[m], colours[m]) for m, row in rows.items()],
         "plot": _histograms({m: found[m] for m in rows}, colours),
-        "many": len(rows) > MANY,
     }
 
 

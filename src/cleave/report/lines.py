@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 
 from cleave.report.plots import Axis, linear, plain
+from cleave.types import Size
 
-WIDTH, HEIGHT = 300, 170  # pixels of a chart
+SMALL, LARGE = Size(170, 300), Size(270, 620)  # pixels of a chart: four or two in a row
 LEFT, RIGHT, TOP, BOTTOM = 42, 10, 30, 22  # of its margins
 SPREAD = 20.0  # largest over smallest value from which an axis is logarithmic
 TICKS = 6  # of a logarithmic axis, before those at 2 and 5 are left out
@@ -36,6 +37,7 @@ class Line:
     whiskers: Sequence[tuple[float, float, float]] = ()  # x, low, high
     shape: str = ""
     opacity: float = 1.0
+    thick: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,13 @@ class Chart:
     x: Axis
     y: Axis
     lines: Sequence[Line]
-    marks: Sequence[Mark] = field(default_factory=tuple)
+    marks: Sequence[Mark] = ()
+    size: Size = SMALL
 
 
 def draw(chart: Chart) -> str:
     """The chart as an `<svg>` element; equal charts, equal bytes."""
-    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    height, width = chart.size.height - TOP - BOTTOM, chart.size.width - LEFT - RIGHT
 
     def across(value: float) -> float:
         return chart.x.share(value) * width
@@ -76,8 +79,8 @@ def draw(chart: Chart) -> str:
     parts += [_line(line, across, up) for line in chart.lines]
     parts.append("</g>")
     return (
-        f'<svg class="plot chart" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-        f'height="{HEIGHT}" role="img">{"".join(parts)}</svg>'
+        f'<svg class="plot chart" viewBox="0 0 {chart.size.width} {chart.size.height}" '
+        f'width="{chart.size.width}" height="{chart.size.height}" role="img">{"".join(parts)}</svg>'
     )
 
 
@@ -108,9 +111,8 @@ def _line(line: Line, across, up) -> str:
     for piece in line.pieces:
         places = [(across(x), up(y)) for x, y in piece]
         if len(places) > 1:
-            parts.append(
-                f'<path class="line" d="M{"L".join(f"{x:.1f} {y:.1f}" for x, y in places)}"/>'
-            )
+            path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+            parts.append(f'<path class="line{" thick" * line.thick}" d="M{path}"/>')
         shape = line.shape or (SHAPES[0] if len(places) == 1 else "")
         if shape:
             for (x, y), (_, value) in zip(places, piece, strict=True):

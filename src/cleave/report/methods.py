@@ -121,7 +121,7 @@ class Layout:
 
     rows: tuple[tuple[str | None, ...], ...]
     aligned: bool = False  # what stands below each other belongs together
-    left_out: str = ""
+    left_out: str = ""  # in sentences
 
     @property
     def methods(self) -> list[str]:
@@ -136,46 +136,45 @@ def arrange(masks: Mapping[str, Mapping[str, Any]], families: Sequence[Family]) 
         families: all families, in order.
     """
     sections = [name for name, row in masks.items() if "recipe" not in row]
-    shown = {}  # the first recipe of each family here, and its rounds
-    seeds = False
+    shown, seeds = {}, False  # family -> the rounds that are shown, of its first recipe
     for family in families:
-        here = {
-            r: [n for n in range(family.rounds) if of_round(r, n) in masks] for r in family.recipes
-        }
-        here = {recipe: numbers for recipe, numbers in here.items() if numbers}
+        here = [of for recipe in family.recipes if (of := _scored(recipe, family.rounds, masks))]
         seeds |= len(here) > 1
         if here:
-            recipe = next(iter(here))
-            shown[family] = recipe, here[recipe]
-    few = sum(len(numbers) for _, numbers in shown.values()) <= ALL_ROUNDS
-    left = [] if few else ["of each recipe only the last round"]
-    left += ["of recipes that differ by their seed alone only the first"] if seeds else []
+            shown[family] = here[0]
+    few = sum(map(len, shown.values())) <= ALL_ROUNDS
+    left = [] if few else ["Of each recipe only the last round is shown."]
+    left += ["Of recipes that differ by their seed alone only the first is shown."] if seeds else []
     if not few:
-        shown = {family: (recipe, numbers[-1:]) for family, (recipe, numbers) in shown.items()}
-    rounds = [of_round(recipe, n) for recipe, numbers in shown.values() for n in numbers]
-    fits = len(sections) + len(rounds) < MOST  # with the truth
-    aligned = [] if fits else _aligned(sections, shown, few)
-    rows = [[*sections, *rounds]] if fits else aligned or [sections, rounds]
-    return Layout(tuple(map(tuple, rows)), bool(aligned), " and ".join(left))
+        shown = {family: dict([max(of.items())]) for family, of in shown.items()}
+    return _layout(sections, shown, few, " ".join(left))
 
 
-Shown = Mapping[Family, tuple[str, list[int]]]
+def _scored(recipe: str, rounds: int, masks: Mapping[str, Any]) -> dict[int, str]:
+    """The rounds of a recipe that predicted on a data set, by number."""
+    return {n: of for n in range(rounds) if (of := of_round(recipe, n)) in masks}
 
 
-def _aligned(sections: Sequence[str], shown: Shown, few: bool) -> list[list[str | None]]:
-    """A row a round, each detector below its pseudo-masks; none if that would leave much blank."""
+def _layout(
+    sections: Sequence[str], shown: Mapping[Family, Mapping[int, str]], few: bool, left: str
+) -> Layout:
+    """All in one row; or a row a round, below the pseudo-masks or else a column a recipe."""
+    rounds = [of for found in shown.values() for of in found.values()]
+    if len(sections) + len(rounds) < MOST:  # with the truth
+        return Layout(((*sections, *rounds),), False, left)
     by_masks = {family.masks: found for family, found in shown.items()}
     apart = len(by_masks) == len(shown) and by_masks.keys() <= set(sections)
-    if not shown or not apart or not len(sections) < MOST or 2 * len(shown) < len(sections):
-        return []
-    # Of last rounds alone one row, whatever their numbers.
-    numbers = sorted({n for _, found in shown.values() for n in found}) if few else [-1]
-    rows: list[list[str | None]] = [list(sections)]
-    for number in numbers:
-        row = {
-            masks: of_round(recipe, found[-1] if number < 0 else number)
-            for masks, (recipe, found) in by_masks.items()
-            if number < 0 or number in found
-        }
-        rows.append([row.get(section) for section in sections])
-    return rows
+    if apart and len(sections) < MOST and 2 * len(shown) >= len(sections):
+        below = _by_round([by_masks.get(section, {}) for section in sections], few)
+        return Layout((tuple(sections), *below), True, left)
+    if few and len(sections) < MOST and 1 < len(shown) <= MOST:
+        return Layout((tuple(sections), *_by_round(list(shown.values()), few)), False, left)
+    return Layout((tuple(sections), tuple(rounds)), False, left)
+
+
+def _by_round(columns: Sequence[Mapping[int, str]], few: bool) -> list[tuple[str | None, ...]]:
+    """A row for each number of a round; of last rounds alone one row, whatever their numbers."""
+    if not few:
+        return [tuple(next(iter(found.values()), None) for found in columns)]
+    numbers = sorted({number for found in columns for number in found})
+    return [tuple(found.get(number) for found in columns) for number in numbers]

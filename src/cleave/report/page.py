@@ -14,6 +14,8 @@ from cleave.report.methods import Family, labels, method_colours, ordered
 from cleave.report.settings import read_settings
 from cleave.report.timings import read_timings
 
+MANY = 16  # rows of a plot from which it is behind a click
+
 
 def build(summary: Mapping[str, Any], output: Path) -> None:
     """Writes the page and its pictures.
@@ -39,6 +41,7 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
         labels=labels(summary),
         colours=colours,
         datasets=datasets,
+        many=MANY,
         sure_score=gallery.SURE,
         most_drawn=gallery.MOST_DRAWN,
         fewest_drawn=gallery.FEWEST_DRAWN,
