@@ -116,6 +116,7 @@ def paste(
     window, picked = chosen.window, rank[: chosen.count]
     pasted = resize_masks(source.masks[picked], chosen.size)
     kept = reduce_any(pasted, (1, 2)) & ~_hides(pasted, target.masks, window, settings.overlap)
+    kept = kept.nonzero()[:, 0]  # numbers, for each use of a bool tensor waits for the GPU
     picked, pasted = picked[kept], pasted[kept]
     if not len(pasted):
         return target.pixels, targets_of(target, trust)
@@ -138,7 +139,7 @@ def _merged(
     """What is left of the target's instances, then the pasted ones."""
     masks = target.masks.clone()
     masks[:, window[0], window[1]] &= ~reduce_any(pasted, 0)
-    left = reduce_any(masks, (1, 2))
+    left = reduce_any(masks, (1, 2)).nonzero()[:, 0]
     merged = Example(
         target.pixels,
         torch.cat([masks[left], _placed(pasted, target.size, window, False)]),

@@ -30,7 +30,7 @@ class Example:
         return len(self.masks)
 
     def __getitem__(self, index: Tensor) -> Example:
-        """Picks masks by an index or a boolean tensor; the pixels are shared."""
+        """Picks masks by their numbers; the pixels are shared."""
         trust = None if self.trust is None else self.trust[index]
         rest = self.masks[index], self.scores[index], self.labels[index]
         return Example(self.pixels, *rest, trust)
@@ -73,7 +73,7 @@ def transform(example: Example, settings: Augment, generator: Generator) -> Exam
         example = flip(example)
     if settings.jitter and jitter < settings.jitter_probability:
         example = replace(example, pixels=colours(example.pixels, *factors))
-    return example[reduce_any(example.masks, (1, 2))]
+    return example[reduce_any(example.masks, (1, 2)).nonzero()[:, 0]]
 
 
 def target_size(size: Size, settings: Augment, position: float) -> Size:
