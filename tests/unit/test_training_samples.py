@@ -285,6 +285,24 @@ def test_only_what_is_expected_is_decoded_ahead(annotations):
     assert set(seen(loader(*places[0]))) <= set(calls)
 
 
+def test_what_is_no_longer_expected_is_not_decoded(annotations):
+    calls, gate = [], threading.Event()
+
+    def slow(record):
+        calls.append(record.id)
+        gate.wait(10)
+        return read(record)
+
+    loader = Loader(annotations, slow, batch=1, seed=0, workers=1, cache_megabytes=0)
+    loader.expect([(step, range(1)) for step in range(10)])
+    loader.expect([(20, range(1))])
+    gate.set()
+    (last,) = seen(loader(20, range(1)))
+    loader.close()
+    assert calls[-1] == last
+    assert len(calls) <= 2  # the one that was under way, and the one asked for
+
+
 def test_an_unreadable_image_stops_the_step_that_needs_it(annotations):
     def broken(record):
         raise DataError(f"{record.path}: truncated")
