@@ -46,7 +46,7 @@ def test_imagenet_plans_a_job_a_shard(tmp_path):
     assert planned["table"] == planned["report"] == 1
 
 
-@pytest.mark.parametrize("preset", ["components", "pretrain"])
+@pytest.mark.parametrize("preset", ["components", "learner", "pretrain"])
 def test_presets_on_scenes_plan(tmp_path, preset):
     project = Project(tmp_path / preset)
     (project.folder / "data/unlabeled").mkdir(parents=True)
