@@ -400,18 +400,6 @@ def test_graphs_that_keep_no_eigenvector(copy):
     assert not any(text.startswith("eigenvector") for text in captions)
 
 
-def test_files_by_reason_name_the_most_frequent_first_and_not_all():
-    from cleave.io.images import Skipped
-
-    files = [Skipped(f"{i:04d}.txt", "text") for i in range(300)] + [Skipped("a.gif", "animated")]
-    found = dataset.by_reason(files)
-    assert found["count"] == 301
-    assert [row["reason"] for row in found["reasons"]] == ["text", "animated"]
-    assert [len(row["paths"]) for row in found["reasons"]] == [dataset.LISTED, 0]
-    assert found["unlisted"] == 101
-    assert dataset.by_reason([]) == {"count": 0, "reasons": [], "unlisted": 0}
-
-
 def test_order_of_sections_makes_no_other_summary():
     shuffled = {kind: dict(reversed(list(CONFIG[kind].items()))) for kind in reversed(CONFIG)}
     assert config.load(shuffled).summary() == config.load(CONFIG).summary()

@@ -21,7 +21,7 @@ from cleave.ops.render import scene
 from cleave.report import recipes
 from cleave.report.curves import falls, learning_curves, scores_by_round, thinned
 from cleave.report.gallery import FEWEST_DRAWN, MOST_DRAWN, SURE, to_draw
-from cleave.report.methods import Family, arrange, method_colours, ordered, recipe_order
+from cleave.report.methods import Family, method_colours, ordered, recipe_order
 from cleave.types import Size
 
 TRAINING = {"steps": 200, "log_every": 2, "warmup_steps": 20, "decay_steps": [100], "batch": 4}
@@ -141,7 +141,7 @@ def test_each_family_has_its_rounds_in_a_table(shown):
     )
     new = r"crowded 0 4 \d+\.\d \d+\.\d \d+\.\d score ≥ 0\.6, at most 30; old masks kept 200 . 4 "
     assert re.search(new + r"0\.0\d+ 0\.9 M 5 min", row("learned_s0.round1"))
-    assert "domain 0 2" in row("moved.round1")
+    assert "domain 0 1 1 without masks 1.0 1.0 0.0" in row("moved.round1")
     assert "0.0 score ≥ 0.7, at most 30; predictions alone" in row("moved.round1")
     assert "The recipes learned_s0, learned_s1 differ by their seed alone" in " ".join(
         shown.text("p")
@@ -325,50 +325,6 @@ def test_values_that_are_no_numbers_are_left_out(tmp_path):
     assert chart.count('class="point"') == 1
 
 
-def masks_of(*names: str) -> dict[str, dict]:
-    def row(name: str) -> dict:
-        recipe, _, number = name.partition(".round")
-        return {"of": name} | ({"recipe": recipe, "round": int(number)} if number else {})
-
-    return {name: row(name) for name in names}
-
-
-def rounds_of(family: Family) -> list[str]:
-    return list(family.methods)
-
-
-def test_few_pictures_stand_in_one_row():
-    layout = arrange(masks_of("m", *rounds_of(FAMILY)), [FAMILY])
-    assert layout.rows == (("m", "a.round0", "a.round1"),)
-    assert layout.left_out == ""
-
-
-def test_detectors_stand_below_what_they_learned_from():
-    families = [Family(f"r{m}", (f"r{m}", f"s{m}"), m, 3) for m in "abc"]
-    several = [of for family in families for of in rounds_of(family)]
-    layout = arrange(masks_of(*"abc", *several), families)
-    assert layout.aligned
-    assert layout.rows[0] == ("a", "b", "c")
-    assert layout.rows[1:] == tuple(tuple(f"r{m}.round{n}" for m in "abc") for n in range(3))
-    assert layout.left_out.startswith("Of recipes that differ by their seed")
-
-
-def test_of_many_recipes_the_last_rounds_are_shown():
-    families = [Family(f"r{i}", (f"r{i}",), "m", 2) for i in range(20)]
-    layout = arrange(masks_of("m", *[of for f in families for of in rounds_of(f)]), families)
-    assert layout.rows == (("m",), tuple(f"r{i}.round1" for i in range(20)))
-    assert layout.left_out == "Of each recipe only the last round is shown."
-
-
-def test_columns_of_recipes_that_began_with_the_same_masks():
-    families = [Family(f"r{i}", (f"r{i}",), "m", i + 1) for i in range(4)]
-    layout = arrange(masks_of("m", *[of for f in families for of in rounds_of(f)]), families)
-    assert not layout.aligned
-    assert layout.rows[0] == ("m",)
-    assert layout.rows[1] == ("r0.round0", "r1.round0", "r2.round0", "r3.round0")
-    assert layout.rows[4] == (None, None, None, "r3.round3")
-
-
 def test_what_is_drawn_of_a_detector():
     def found(scores):
         return [{"score": score} for score in scores]
@@ -395,12 +351,3 @@ def test_what_is_drawn_of_a_detector():
 )
 def test_a_family_has_what_its_names_begin_with(names, expected):
     assert recipes._common(names) == expected
-
-
-def test_a_family_has_the_colour_of_its_pseudo_masks_unless_it_is_taken():
-    masks = masks_of("m", "n", "a.round0", "b.round0")
-    summary = {"datasets": {"d": {"masks": masks}}, "benchmarks": {}}
-    families = [Family("a", ("a",), "m", 1), Family("b", ("b",), "m", 1)]
-    colours = method_colours(summary, families)
-    assert colours["a.round0"] == colours["m"]
-    assert colours["b.round0"] not in (colours["m"], colours["n"])

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from cleave import paths
 from cleave.benchmarks import bootstrap
-from cleave.io.images import ImageRecord, ImageShard
+from cleave.io.images import ImageRecord, ImageShard, Skipped
 from cleave.ops import rle
-from cleave.report import gallery, methods, tables, timings
+from cleave.report import dataset, gallery, methods, tables, timings
 from cleave.report.plots import COLOURS
 from cleave.stages import images as images_stage
 from cleave.stages.job import Job, progress
@@ -342,3 +342,13 @@ def test_labels_name_every_component_with_its_users():
         {"component": "net", "saw": "ImageNet classes", "methods": ["beta"]},
         {"component": "zoe", "saw": "depth of NYU", "methods": ["gamma", "beta"]},
     ]
+
+
+def test_files_by_reason_name_the_most_frequent_first_and_not_all():
+    files = [Skipped(f"{i:04d}.txt", "text") for i in range(300)] + [Skipped("a.gif", "animated")]
+    found = dataset.by_reason(files)
+    assert found["count"] == 301
+    assert [row["reason"] for row in found["reasons"]] == ["text", "animated"]
+    assert [len(row["paths"]) for row in found["reasons"]] == [dataset.LISTED, 0]
+    assert found["unlisted"] == 101
+    assert dataset.by_reason([]) == {"count": 0, "reasons": [], "unlisted": 0}
