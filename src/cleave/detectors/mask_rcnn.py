@@ -27,12 +27,13 @@ class MaskRCNNResNet18(MaskRCNN):
     """Mask R-CNN with ResNet-18, narrow heads and images of 256 px: 13 M parameters.
 
     Every number that differs from `mask_rcnn` is ours and makes it smaller: half the image side
-    with half the anchors, fewer proposals, fewer channels.
+    with half the anchors, fewer proposals, fewer channels. Its norms are group norms, because it
+    begins with random weights and sees few images a step (arXiv 1811.08883, Sec. 3).
     """
 
     trunk: Literal["resnet18"] = "resnet18"
-    norm: Literal["batch", "sync", "frozen", "group"] = "batch"
-    fpn_norm: Literal["none", "batch", "sync", "group"] = "batch"
+    norm: Literal["batch", "sync", "frozen", "group"] = "group"
+    fpn_norm: Literal["none", "batch", "sync", "group"] = "group"
     fpn_channels: Count = 96
     anchor_sizes: Annotated[tuple[Positive, ...], Len(5, 5)] = (16.0, 32.0, 64.0, 128.0, 256.0)
     rpn_before_nms_train: Count = 300
