@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.bench import harness
 
-BENCHMARKS = ("ncut", "cuts", "vit", "augment", "stages")
+BENCHMARKS = ("ncut", "cuts", "vit", "augment", "detector", "stages")
 
 
 def main() -> None:
