@@ -146,7 +146,7 @@ def scores_by_round(
             _by_round(family, recipe, _Place(at, len(drawn), _shape(index)), values, colours)
             for at, (family, recipe, index) in enumerate(drawn)
         ]
-        lines = [*_means(drawn, values, colours), *lines]
+        lines += _means(drawn, values, colours)
         ends = [y for line in lines for piece in line.pieces for _, y in piece]
         ends += [y for line in lines for whisker in line.whiskers for y in whisker[1:]]
         if ends:
@@ -175,7 +175,9 @@ class _Place:
 
     @property
     def shift(self) -> float:
-        """Recipes stand beside each other, so that no interval covers another one."""
+        """Recipes stand beside each other where intervals would cover each other."""
+        if self.count > WHISKERS:
+            return 0.0
         return (self.at - (self.count - 1) / 2) * min(NARROW, 0.6 / self.count)
 
 
@@ -196,7 +198,7 @@ def _by_round(
         [[(x, cell[0]) for x, cell in found]] if found else [],
         whiskers if place.count <= WHISKERS else (),
         place.shape,
-        0.55 if len(family.recipes) > 1 else 1.0,
+        0.45 if len(family.recipes) > 1 else 1.0,
     )
 
 

@@ -98,18 +98,20 @@ def method_colours(summary: Mapping[str, Any], families: Sequence[Family] = ()) 
     return colours
 
 
-def labels(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+def labels(summary: Mapping[str, Any], families: Sequence[Family] = ()) -> list[dict[str, Any]]:
     """Each component that saw more than unlabeled images: name, what it saw, and its users."""
+    named = {recipe: family.name for family in families for recipe in family.recipes}
     users: dict[str, dict[str, None]] = defaultdict(dict)
     for entry in summary["datasets"].values():
         for method, row in entry["masks"].items():
             for text in row["saw_labels"]:
-                users[text][f"recipe {row['recipe']}" if "recipe" in row else method] = None
+                recipe = row.get("recipe")
+                users[text][f"recipe {named.get(recipe, recipe)}" if recipe else method] = None
     return [
         {
             "component": text.partition(": ")[0],
             "saw": text.partition(": ")[2],
-            "methods": list(users[text]),
+            "methods": sorted(users[text], key=lambda user: user.startswith("recipe ")),
         }
         for text in sorted(users)
     ]

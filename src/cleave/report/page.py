@@ -38,7 +38,7 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
     ]
     html = _template().render(
         version=__version__,
-        labels=labels(summary),
+        labels=labels(summary, families),
         colours=colours,
         datasets=datasets,
         many=MANY,
@@ -72,6 +72,7 @@ def _learning(
                 "name": family.name,
                 "recipes": family.recipes,
                 "masks": family.masks,
+                "detectors": recipes.detectors(rounds[family.recipes[0]], summary),
                 "colour": (colour := colours[rounds[family.recipes[0]][0].of]),
                 "charts": curves.learning_curves(family, rounds, colour),
                 "table": recipes.table(family, rounds, colours),

@@ -127,6 +127,13 @@ def families(summary: Mapping[str, Any], rounds: Mapping[str, Sequence[Round]]) 
     ]
 
 
+def detectors(rounds: Sequence[Round], summary: Mapping[str, Any]) -> str:
+    """The detector of the first round, and the kinds of all of them where they are known."""
+    name = summary["recipes"][rounds[0].recipe]["detector"]
+    kinds = dict.fromkeys(r.trained["spec"]["detector"]["kind"] for r in rounds if r.learn)
+    return f"detector {name}" + (f" ({', '.join(kinds)})" if kinds else "")
+
+
 def _but_for_seed(recipe: str, summary: Mapping[str, Any], rounds: Sequence[Round]) -> str:
     if not all(found.learn for found in rounds):
         return f"recipe {recipe}"

@@ -176,8 +176,7 @@ def is_ours(row: Mapping[str, Any]) -> bool:
 def describe(row: Mapping[str, Any]) -> str:
     """What a mask section is made of, or what a detector learned from; without repeating names."""
     if "recipe" in row:
-        name = row["kind"] if row["detector"] == row["kind"] else f"{row['kind']} {row['detector']}"
-        return f"{name}, round {row['round']} from {row['masks']} on {', '.join(row['trained_on'])}"
+        return f"{row['detector']} from {row['masks']} on {', '.join(row['trained_on'])}"
     parts = [] if row["kind"] == row["of"] else [row["kind"]]
     if "features" in row:
         parts.append(f"{row['features']} features")
