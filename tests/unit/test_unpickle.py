@@ -18,7 +18,7 @@ from cleave.io.unpickle import read_pickle
 from cleave.io.weights import read_tensors
 from cleave.types import DataError
 
-PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
 
 def contents():
