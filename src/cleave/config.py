@@ -219,16 +219,20 @@ class Config:
         return canonical({"benchmark": benchmark, "dataset": dataset, "rows": self.rows(benchmark)})
 
     def summary(self) -> str:
-        """Canonical JSON of all that the report shows and how it hangs together."""
+        """Canonical JSON of all that the report shows and how it hangs together.
+
+        Each method is told once: the text is an argument of a job, which may have 128 kB.
+        """
         learned_from = {round_.dataset for _, round_ in self.rounds.values()}
         datasets: dict[str, dict[str, Any]] = {}
         for dataset in sorted({dataset for dataset, _ in self.targets} | learned_from):
             plugin = self["datasets"][dataset].plugin
             kind = plugin_kind("datasets", plugin)
-            masks = {of: self.provenance(of) for place, of in self.targets if place == dataset}
+            masks = [of for place, of in self.targets if place == dataset]
             datasets[dataset] = {"shards": plugin.shards, "kind": kind, "masks": masks}
         benchmarks = {
-            name: {"dataset": section.reference("dataset"), "rows": self.rows(name)}
+            name: {"dataset": section.reference("dataset"), "methods": self.shown(name)}
+            | {"baselines": section.plugin.baselines}
             for name, section in self["benchmarks"].items()
         }
         recipes = {
@@ -236,7 +240,9 @@ class Config:
             | {"rounds": [round_.dataset for round_ in section.rounds]}
             for name, section in self["recipes"].items()
         }
-        return canonical({"datasets": datasets, "benchmarks": benchmarks, "recipes": recipes})
+        methods = {of: self.provenance(of) for _, of in self.targets}
+        parts = {"datasets": datasets, "benchmarks": benchmarks, "recipes": recipes}
+        return canonical({**parts, "methods": methods})
 
 
 def load(raw: Mapping[str, Any]) -> Config:

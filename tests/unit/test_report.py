@@ -257,10 +257,10 @@ def test_names_of_methods_are_text(copy):
     name = 'x<u>&"y'
     summary = json.loads(copy)
     (benchmark,) = summary["benchmarks"].values()
-    for row in benchmark["rows"]:
-        row["of"] = name if row["of"] == "maskcut" else row["of"]
-    entry = summary["datasets"]["crowded"]["masks"]
-    entry[name] = entry.pop("maskcut") | {"of": name, "kind": name}
+    entry = summary["datasets"]["crowded"]
+    for part, key in ((benchmark, "methods"), (entry, "masks")):
+        part[key] = [name if of == "maskcut" else of for of in part[key]]
+    summary["methods"][name] = summary["methods"].pop("maskcut") | {"of": name, "kind": name}
     os.rename("results/crowded/masks/maskcut", f"results/crowded/masks/{name}")
     os.rename("results/benchmarks/crowded/maskcut", f"results/benchmarks/crowded/{name}")
     table = Path("results/tables/crowded.csv")

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from cleave.report.methods import Family, arrange, method_colours
+from cleave.report.methods import Family, arrange, expanded, method_colours
 
 FAMILY = Family("a", ("a",), "m", 2)
+
+
+def test_each_method_is_told_once_and_found_everywhere():
+    summary = {
+        "methods": {"m": {"of": "m", "kind": "maskcut"}},
+        "datasets": {"d": {"shards": 2, "masks": ["m"]}, "e": {"shards": 1, "masks": []}},
+        "benchmarks": {"b": {"dataset": "d", "methods": ["m"], "baselines": ["centre_box"]}},
+    }
+    found = expanded(summary)
+    assert found["datasets"]["d"] == {"shards": 2, "masks": {"m": summary["methods"]["m"]}}
+    assert found["datasets"]["e"]["masks"] == {}
+    rows = [summary["methods"]["m"], {"of": "centre_box", "baseline": True}]
+    assert found["benchmarks"]["b"] == {"dataset": "d", "rows": rows}
 
 
 def masks_of(*names: str) -> dict[str, dict]:

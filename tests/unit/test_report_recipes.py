@@ -21,7 +21,7 @@ from cleave.ops.render import scene
 from cleave.report import recipes
 from cleave.report.curves import falls, learning_curves, scores_by_round, thinned
 from cleave.report.gallery import FEWEST_DRAWN, MOST_DRAWN, SURE, to_draw
-from cleave.report.methods import Family, method_colours, ordered, recipe_order
+from cleave.report.methods import Family, expanded, method_colours, ordered, recipe_order
 from cleave.types import Size
 
 TRAINING = {"steps": 200, "log_every": 2, "warmup_steps": 20, "decay_steps": [100], "batch": 4}
@@ -105,7 +105,7 @@ def shown(finished):
 def inside(finished, monkeypatch):
     """The run as the working directory, not to be changed; gives the summary in order."""
     monkeypatch.chdir(finished[0])
-    return ordered(json.loads(finished[1]))
+    return ordered(expanded(json.loads(finished[1])))
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ def test_a_round_without_metrics_or_log_or_recorded_settings(copy):
 def test_a_recipe_without_a_detector_has_no_part():
     raw = {**CONFIG, "recipes": {"plain": CONFIG["recipes"]["plain"]}}
     raw["benchmarks"] = {"crowded": {"dataset": "crowded", "masks": "maskcut"}}
-    summary = ordered(json.loads(config.load(raw).summary()))
+    summary = ordered(expanded(json.loads(config.load(raw).summary())))
     assert recipe_order(summary) == []
     assert recipes.read_rounds(summary) == {}
     assert recipes.families(summary, {}) == []

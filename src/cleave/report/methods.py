@@ -33,8 +33,31 @@ class Family:
         yield from (of_round(r, n) for r in self.recipes for n in range(self.rounds))
 
 
+def expanded(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """`Config.summary`, parsed, with what each method is made of wherever it is named.
+
+    Returns:
+        The summary with `masks`, name to make-up, in each data set; and `rows` in each benchmark:
+        make-ups of the methods, then of the baselines.
+    """
+    known = summary["methods"]
+    datasets = {
+        name: {**entry, "masks": {of: known[of] for of in entry["masks"]}}
+        for name, entry in summary["datasets"].items()
+    }
+    benchmarks = {
+        name: {
+            "dataset": entry["dataset"],
+            "rows": [known[of] for of in entry["methods"]]
+            + [{"of": of, "baseline": True} for of in entry["baselines"]],
+        }
+        for name, entry in summary["benchmarks"].items()
+    }
+    return {**summary, "datasets": datasets, "benchmarks": benchmarks}
+
+
 def ordered(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The summary with the methods of each data set in the order of the benchmarks' lists.
+    """The expanded summary, the methods of each data set in the order of the benchmarks' lists.
 
     The order in which the config defines the sections does not count: it must not make a report
     stale (DESIGN.md section 7), and the lists say what is to be read beside what. Rounds also get

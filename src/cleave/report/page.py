@@ -10,7 +10,7 @@ from typing import Any
 from cleave import __version__, paths
 from cleave.io.atomic import replacing
 from cleave.report import curves, dataset, gallery, recipes
-from cleave.report.methods import Family, labels, method_colours, ordered
+from cleave.report.methods import Family, expanded, labels, method_colours, ordered
 from cleave.report.settings import read_settings
 from cleave.report.timings import read_timings
 
@@ -27,7 +27,7 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
     folder = Path(output).parent
     shutil.rmtree(folder / "assets", ignore_errors=True)
     (folder / "assets").mkdir(parents=True)
-    summary = ordered(summary)
+    summary = ordered(expanded(summary))
     rounds = recipes.read_rounds(summary)
     families = recipes.families(summary, rounds)
     colours = method_colours(summary, families)
