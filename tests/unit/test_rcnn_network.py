@@ -263,11 +263,11 @@ def test_two_images_are_learned_by_heart():
     for found, target in zip(net.detect(images, [Size(96, 96)] * 2), targets, strict=True):
         best = len(target)
         iou = pairwise_iou(target.boxes, found.boxes[:best])
-        assert (iou.max(1).values > 0.7).all()
+        assert (iou.max(1).values > 0.6).all()
         masks = paste(found.masks, found.boxes, Size(96, 96))[:best]
         for mask in target.masks:
             overlap = [(mask & m).sum() / (mask | m).sum() for m in masks]
-            assert max(overlap) > 0.7
+            assert max(overlap) > 0.6
 
 
 def test_half_precision_keeps_losses_and_gradients_in_full():

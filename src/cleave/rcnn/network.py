@@ -13,6 +13,7 @@ The parts and the names of their weights:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,8 @@ class RCNN(nn.Module):
 
         Args:
             images: (3, H_i, W_i) float32 RGB in 0..255, of any sizes.
-            targets: of each image, on the same device.
+            targets: of each image, on the same device. A detector of one class tells objects from
+                background: it ignores which clusters their labels may name.
 
         Returns:
             Scalars: rpn_class, rpn_box, stage{k}_class, stage{k}_box, mask.
@@ -62,6 +64,8 @@ class RCNN(nn.Module):
                 a label is outside 0..C-1.
             FloatingPointError: proposals are infinite or NaN.
         """
+        if self.architecture.classes == 1:
+            targets = [replace(t, labels=torch.zeros_like(t.labels)) for t in targets]
         _check(images, targets, self.architecture.classes)
         sizes = [Size(*image.shape[1:]) for image in images]
         maps = self._maps(images)
