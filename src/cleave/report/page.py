@@ -48,6 +48,7 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
         shards_read=recipes.SHARDS_READ,
         learning=_learning(summary, families, rounds, colours),
         timings=read_timings(summary),
+        trainings=recipes.training_times(rounds),
         settings=read_settings(summary, {d["name"]: d["specs"] for d in datasets}, rounds),
     )
     with replacing(output) as temporary:

@@ -180,7 +180,6 @@ def table(
 def _row(found: Round, colours: Mapping[str, str]) -> dict[str, Any]:
     trained = found.trained
     rates = [line["learning_rate"] for line in found.lines if "learning_rate" in line]
-    pace = training_rate(found.recipe, found.number)
     row = {
         "name": found.of,
         "colour": colours[found.of],
@@ -194,12 +193,21 @@ def _row(found: Round, colours: Mapping[str, str]) -> dict[str, Any]:
         "rate": f"{max(rates):.3g}" if rates else "",
         "parameters": f"{trained['parameters'] / 1e6:.1f} M",
         "skipped": int(sum(line.get("skipped", 0) for line in found.lines)),
-        "time": duration(found.steps * trained["batch"] / pace) if pace else "",
         "predicted": "",
         "kept": "",
         "rule": "pseudo-masks",
     }
     return row if found.labels is None else row | _label_cells(found.labels)
+
+
+def training_times(rounds: Mapping[str, Sequence[Round]]) -> list[dict[str, str]]:
+    """How long each training took, at the rate that its log ends with; none without a log."""
+    return [
+        {"name": found.of, "time": duration(found.steps * found.trained["batch"] / pace)}
+        for several in rounds.values()
+        for found in several
+        if (pace := training_rate(found.recipe, found.number))
+    ]
 
 
 def _label_cells(labels: Labels) -> dict[str, str]:
