@@ -169,11 +169,19 @@ def test_targets_of_different_counts_are_refused(name):
     ("change", "text"),
     [
         ({"boxes": torch.tensor([[5.0, 5, 5, 9]])}, "box has no area"),
-        ({"labels": torch.tensor([1])}, r"labels \[1\], but the detector has classes 0 to 0"),
+        ({"labels": torch.tensor([2])}, r"labels \[2\], but the detector has classes 0 to 1"),
+        ({"labels": torch.tensor([-1])}, r"labels \[-1\], but the detector has classes 0 to 1"),
         ({"masks": torch.ones(1, 4, 4, dtype=torch.bool)}, r"is \(60, 90\), but its masks are"),
     ],
 )
 def test_wrong_targets_are_refused(change, text):
     target = dataclasses.replace(squares((60, 90), [[5, 5, 40, 30]]), **change)
     with pytest.raises(DataError, match=text):
-        network()([noise(60, 90)], [target])
+        network(dataclasses.replace(TINY, classes=2))([noise(60, 90)], [target])
+
+
+def test_a_detector_of_one_class_ignores_labels():
+    images, targets = batch()
+    expected = run(network(), images, targets)
+    named = [dataclasses.replace(t, labels=t.labels + 7) for t in targets]
+    assert run(network(), images, named) == expected
