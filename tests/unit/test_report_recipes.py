@@ -185,6 +185,8 @@ def test_a_benchmark_of_detectors_and_boxes_alone(shown, inside):
     assert "features colour" not in section  # they were made of other photos
     assert "Predictions of detectors" in section
     assert not re.search(r"truth\s+\d+ object", section)
+    assert re.search(r"truth\s+\d+ boxes", section)
+    assert "IoU of their box with that of their best mask" in section
 
 
 def test_data_set_of_a_round_alone(shown):

@@ -185,6 +185,16 @@ def test_true_objects_of_boxes_alone_cannot_be_drawn(tmp_path):
     assert tables.true_objects(shard, shard.records[0]) is None
 
 
+def test_true_boxes_cover_what_they_touch_and_are_without_crowds(tmp_path):
+    box = {"image_id": 7, "category_id": 1, "area": 6, "iscrowd": 0}
+    part, crowd = {"id": 1, "bbox": [1.5, 2, 3, 2.2]}, {"id": 2, "bbox": [0, 0, 8, 6]}
+    shard = coco_shard(tmp_path, [box | part, box | crowd | {"iscrowd": 1}])
+    (found,) = tables.true_boxes(shard, shard.records[0])
+    expected = np.zeros((6, 8), bool)
+    expected[2:5, 1:5] = True
+    assert (rle.decode(found) == expected).all()
+
+
 def log_of(tmp_path: Path, pattern: str, caplog, **names: str) -> Path:
     """What the stages logged, in the file and with the words that the workflow gives it."""
     path = tmp_path / paths.log(pattern.format(**names))

@@ -68,6 +68,12 @@ def section(
     found = {method: _masks(name, method, files, pictured) for method in entry["masks"]}
     layout = arrange(entry["masks"], families)
     read = len(files.images)
+    benchmarks = [
+        tables.benchmark(benchmark, b, colours)
+        for benchmark, b in summary["benchmarks"].items()
+        if b["dataset"] == name
+    ]
+    groups = {group["title"] for scored in benchmarks for group in scored["groups"]}
     return {
         "name": name,
         "kind": entry["kind"],
@@ -75,11 +81,8 @@ def section(
         "partial": f"the first {read} of {total} shards" if read < total else "",
         "broken": by_reason(files.broken),
         "ignored": by_reason(files.ignored),
-        "benchmarks": [
-            tables.benchmark(benchmark, b, colours)
-            for benchmark, b in summary["benchmarks"].items()
-            if b["dataset"] == name
-        ],
+        "benchmarks": benchmarks,
+        "scored": "masks" if "masks" in groups else "boxes" if groups else "",
         "masks": _overview(entry, found, colours, detectors=False),
         "predictions": _overview(entry, found, colours, detectors=True),
         "left_out": layout.left_out,
@@ -223,7 +226,10 @@ def _panels(
         masks = {method: found[method].pictured[image_id] for method in layout.methods}
         truth = tables.true_objects(source.images, record) if benchmarked else None
         ious = {m: iou[image_id] for m, iou in known.items() if m in masks and image_id in iou}
-        panel = gallery.panel(source, layout, masks, truth, ious, folder)
+        boxes = None
+        if benchmarked and truth is None:
+            boxes = tables.true_boxes(source.images, record)
+        panel = gallery.panel(source, layout, masks, truth, ious, folder, boxes=boxes)
         return panel | {"image_id": printable(image_id), "size": record.size}
 
     return [{"why": why, "panels": [drawn(i) for i in ids]} for why, ids in chosen.items() if ids]

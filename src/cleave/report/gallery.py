@@ -70,6 +70,8 @@ def panel(
     truth: Sequence[Mapping[str, Any]] | None,
     best_iou: Mapping[str, float],
     folder: Path,
+    *,
+    boxes: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Draws the panel of one image.
 
@@ -80,6 +82,7 @@ def panel(
         truth: RLE of the true objects, or None where there is no truth.
         best_iou: method to mean best IoU on this image in percent, where there is one.
         folder: of the report; pictures go to its `assets`.
+        boxes: RLE of the true boxes where nothing more is labelled.
 
     Returns:
         `rows`, lists of pictures: what the methods saw, and what they made of it; `width` and
@@ -108,9 +111,12 @@ def panel(
         return Picture(method, file, note, method, iou is not None and 0 < top == iou)
 
     lines = [[method and made(method) for method in row] for row in layout.rows]
-    if objects is not None:
-        file = save("truth", _drawn(large, objects, None))
-        first = Picture("truth", file, _count(len(objects), "object"))
+    if objects is not None or boxes is not None:
+        if objects is not None:
+            picture, count = _drawn(large, objects, None), _count(len(objects), "object")
+        else:
+            picture, count = _boxed(large, boxes or ()), _count(len(boxes or ()), "box", "es")
+        first = Picture("truth", save("truth", picture), count)
         gap = [None] if layout.aligned else []
         lines = [[first, *lines[0]], *([*gap, *line] for line in lines[1:])]
     return {
@@ -134,8 +140,14 @@ def columns(*counts: int) -> int:
     return -(-most // -(-most // MOST))
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, what: str, more: str = "s") -> str:
+    return f"{number} {what}{'' if number == 1 else more}"
+
+
+def _boxed(photo: Array, boxes: Sequence[Mapping[str, Any]]) -> Array:
+    """Boxes over the photo, all but their outlines pale."""
+    masks = _shrunk(boxes, photo.shape[:2])
+    return overlay(photo, MaskSet(Size(*photo.shape[:2]), masks, np.ones(len(masks))), opacity=0.15)
 
 
 def _shrunk(encoded: Sequence[Mapping[str, Any]], size: Sequence[int]) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from cleave import paths
 from cleave.benchmarks import bootstrap, truth
 from cleave.io.images import ImageRecord, ImageShard
+from cleave.ops import rle
 from cleave.report import plots
 from cleave.report.compared import compared
 
@@ -286,4 +288,16 @@ def true_objects(shard: ImageShard, record: ImageRecord) -> list[dict[str, Any]]
     found = truth.load(replace(shard, records=(record,)))[record.id]
     if found.segmentations is None:
         return None
-    return [rle for rle, crowd in zip(found.segmentations, found.crowd, strict=True) if not crowd]
+    pairs = zip(found.segmentations, found.crowd, strict=True)
+    return [segmentation for segmentation, crowd in pairs if not crowd]
+
+
+def true_boxes(shard: ImageShard, record: ImageRecord) -> list[dict[str, Any]]:
+    """The boxes of an image's labelled objects as RLE, crowds left out."""
+    found = truth.load(replace(shard, records=(record,)))[record.id]
+    boxes = []
+    for x0, y0, x1, y1 in found.boxes[~found.crowd]:
+        mask = np.zeros(found.size, bool)
+        mask[int(y0) : math.ceil(y1), int(x0) : math.ceil(x1)] = True
+        boxes.append(rle.encode(mask))
+    return boxes
