@@ -131,7 +131,8 @@ def test_our_loop_trains_both_to_the_same_weights(detectron2, tmp_path):
             mask[0, 20:50, 30 * number : 30 * number + 35] = True
             box = torch.tensor([[30.0 * number, 20, min(30 * number + 35, 100), 50]])
             shown.append(torch.from_numpy(pixels).permute(2, 0, 1).float())
-            targets.append(Targets(box, mask, torch.ones(1), torch.zeros(1, dtype=torch.int64)))
+            cluster = torch.tensor([number])  # what a label may name; of one class it says nothing
+            targets.append(Targets(box, mask, torch.ones(1), cluster))
         return shown, targets
 
     torch.manual_seed(0)

@@ -188,15 +188,19 @@ def _adapter() -> type[nn.Module]:
 def losses(
     model: nn.Module, images: Sequence[Tensor], targets: Sequence[Targets]
 ) -> dict[str, Tensor]:
-    """detectron2's losses under its own names; scores and trust of the targets are not read."""
+    """detectron2's losses under its own names; scores and trust of the targets are not read.
+
+    As with ours, a detector of one class ignores which clusters the labels may name.
+    """
+    import torch
     from detectron2.structures import BitMasks, Boxes, Instances
     from detectron2.utils.events import EventStorage
 
-    inputs = []
+    inputs, single = [], model.roi_heads.num_classes == 1
     for image, target in zip(images, targets, strict=True):
         instances = Instances(tuple(image.shape[1:]))
         instances.gt_boxes = Boxes(target.boxes)
-        instances.gt_classes = target.labels
+        instances.gt_classes = torch.zeros_like(target.labels) if single else target.labels
         instances.gt_masks = BitMasks(target.masks)
         inputs.append({"image": image, "instances": instances})
     with EventStorage(0):  # where its parts leave counts
