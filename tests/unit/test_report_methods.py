@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cleave.report.methods import Family, arrange, expanded, method_colours
+from cleave.report.methods import Family, arrange, expanded, method_colours, ordered
 
 FAMILY = Family("a", ("a",), "m", 2)
 
@@ -18,6 +18,15 @@ def test_each_method_is_told_once_and_found_everywhere():
     assert found["datasets"]["e"]["masks"] == {}
     rows = [summary["methods"]["m"], {"of": "centre_box", "baseline": True}]
     assert found["benchmarks"]["b"] == {"dataset": "d", "rows": rows}
+
+
+def test_rounds_of_a_recipe_stand_together_where_the_first_is_listed():
+    masks = masks_of("m", "b.round0", "b.round1", "a.round0", "a.round10", "a.round2")
+    rows = {of: {**row, "kind": "k", "masks": "m"} for of, row in masks.items()}
+    listed = [rows["b.round1"], rows["m"], rows["a.round2"]]
+    summary = {"datasets": {"d": {"masks": rows}}, "benchmarks": {"x": {"rows": listed}}}
+    found = list(ordered(summary)["datasets"]["d"]["masks"])
+    assert found == ["b.round0", "b.round1", "m", "a.round0", "a.round2", "a.round10"]
 
 
 def masks_of(*names: str) -> dict[str, dict]:

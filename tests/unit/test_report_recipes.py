@@ -180,6 +180,7 @@ def test_a_benchmark_of_detectors_and_boxes_alone(shown, inside):
     colours = method_colours(inside, families)
     found = scores_by_round("cars", inside["benchmarks"]["cars"], families, colours)
     assert [entry["name"] for entry in found["legend"]] == ["learned_s0", "moved"]
+    assert len(found["charts"]) == 4
     assert all("box " in chart and ">masks</text>" not in chart for chart in found["charts"])
     (section,) = [e["text"] for e in shown.all("section", id="data-cars")]
     assert "features colour" not in section  # they were made of other photos

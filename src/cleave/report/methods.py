@@ -76,14 +76,21 @@ def ordered(summary: Mapping[str, Any]) -> dict[str, Any]:
     datasets = {}
     for name, entry in summary["datasets"].items():
         rows = entry["masks"]
-        others = sorted(rows, key=lambda m: (rows[m].get("recipe", m), rows[m].get("round", -1)))
-        order = [m for m in dict.fromkeys([*listed, *others]) if m in rows]
-        datasets[name] = {**entry, "masks": {m: known(rows[m]) for m in order}}
+        datasets[name] = {**entry, "masks": {m: known(rows[m]) for m in _order(rows, listed)}}
     benchmarks = {
         name: {**entry, "rows": [known(row) for row in entry["rows"]]}
         for name, entry in summary["benchmarks"].items()
     }
     return {**summary, "datasets": datasets, "benchmarks": benchmarks}
+
+
+def _order(rows: Mapping[str, Mapping[str, Any]], listed: Sequence[str]) -> list[str]:
+    """The listed methods first, then by name; the rounds of a recipe together."""
+    names = [of for of in listed if of in rows] + sorted(rows)
+    groups = list(dict.fromkeys(rows[of].get("recipe", of) for of in names))
+    return sorted(
+        rows, key=lambda m: (groups.index(rows[m].get("recipe", m)), rows[m].get("round", -1))
+    )
 
 
 def _listed(summary: Mapping[str, Any]) -> list[str]:
