@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -143,8 +144,8 @@ def scores_by_round(
         key = f"{kind}_{metric}"
         values = {of: found[key] for of, found in cells.items() if key in found}
         lines = [
-            _by_round(family, recipe, _Place(at, len(drawn), _shape(index)), values, colours)
-            for at, (family, recipe, index) in enumerate(drawn)
+            _by_round(family, recipe, _Place(at, drawn), values, colours)
+            for at, (family, recipe, _) in enumerate(drawn)
         ]
         lines += _means(drawn, values, colours)
         ends = [y for line in lines for piece in line.pieces for _, y in piece]
@@ -167,18 +168,30 @@ def scores_by_round(
 
 @dataclass(frozen=True)
 class _Place:
-    """Which of the lines of a chart one is, and the shape of its points."""
+    """Which of the lines of a chart one is."""
 
     at: int
-    count: int
-    shape: str
+    drawn: Sequence[tuple[Family, str, int]]
+
+    @property
+    def whiskers(self) -> bool:
+        return len(self.drawn) <= WHISKERS
 
     @property
     def shift(self) -> float:
         """Recipes stand beside each other where intervals would cover each other."""
-        if self.count > WHISKERS:
-            return 0.0
-        return (self.at - (self.count - 1) / 2) * min(NARROW, 0.6 / self.count)
+        count = len(self.drawn)
+        return (self.at - (count - 1) / 2) * min(NARROW, 0.6 / count) if self.whiskers else 0.0
+
+    @property
+    def shape(self) -> str:
+        return _shape(self.drawn[self.at][2])
+
+    @property
+    def opacity(self) -> float:
+        """Less where the mean of this and other seeds is drawn too."""
+        family = self.drawn[self.at][0]
+        return 0.45 if sum(other is family for other, _, _ in self.drawn) > 1 else 1.0
 
 
 def _by_round(
@@ -188,7 +201,7 @@ def _by_round(
     values: Mapping[str, tables.Cell],
     colours: Mapping[str, str],
 ) -> Line:
-    """A recipe's line; paler where that of the mean over its family's seeds is drawn too."""
+    """A recipe's line, from its pseudo-masks where they were scored."""
     order = [family.masks, *(of_round(recipe, n) for n in range(family.rounds))]
     found = [(x + place.shift, values[of]) for x, of in enumerate(order) if of in values]
     whiskers = [(x, low, high) for x, (_, low, high) in found if low is not None]
@@ -196,9 +209,9 @@ def _by_round(
         recipe,
         colours[of_round(recipe, 0)],
         [[(x, cell[0]) for x, cell in found]] if found else [],
-        whiskers if place.count <= WHISKERS else (),
+        whiskers if place.whiskers else (),
         place.shape,
-        0.45 if len(family.recipes) > 1 else 1.0,
+        place.opacity,
     )
 
 
@@ -207,8 +220,10 @@ def _means(
     values: Mapping[str, tables.Cell],
     colours: Mapping[str, str],
 ) -> Iterator[Line]:
-    """The mean over the seeds of each family that has several."""
-    for family in dict.fromkeys(family for family, _, _ in drawn if len(family.recipes) > 1):
+    """The mean over the seeds of each family of which several are drawn."""
+    for family, count in Counter(family for family, _, _ in drawn).items():
+        if count == 1:
+            continue
         points = [(0.0, values[family.masks][0])] if family.masks in values else []
         for number in range(family.rounds):
             several = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from array import array
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,8 +42,8 @@ class _Masks:
     spec: Mapping[str, Any] = field(default_factory=dict)
     counts: list[int] = field(default_factory=list)  # of each image
     sure: list[int] = field(default_factory=list)  # of these, those that a detector is sure of
-    areas: list[float] = field(default_factory=list)  # of each mask, in % of the image
-    scores: list[float] = field(default_factory=list)
+    areas: array = field(default_factory=lambda: array("d"))  # of each mask, in % of the image
+    scores: array = field(default_factory=lambda: array("d"))
     pictured: dict[str, list[Json]] = field(default_factory=dict)  # of the images with a panel
 
 
@@ -114,8 +115,8 @@ def _masks(name: str, method: str, files: _Files, pictured: set[str]) -> _Masks:
             pixels = image["height"] * image["width"]
             found.counts.append(len(several))
             found.sure.append(sum(mask["score"] >= gallery.SURE for mask in several))
-            found.areas += [100 * mask["area"] / pixels for mask in several]
-            found.scores += [mask["score"] for mask in several]
+            found.areas.extend(100 * mask["area"] / pixels for mask in several)
+            found.scores.extend(mask["score"] for mask in several)
             if image["key"] in pictured:
                 found.pictured[image["key"]] = several
     return found

@@ -92,7 +92,7 @@ def _seconds(pattern: str, total: int, **names: Any) -> float | None:
 
 
 def training_rate(recipe: str, number: int) -> float | None:
-    """Images a second of a round's training, over the last session that its log has."""
+    """Images a second of a round's training, since its last start, as its log has it."""
     path = Path(paths.log(paths.CHECKPOINT.format(recipe=recipe, round=number)))
     found = [match for line in _lines(path) if (match := STEP_LINE.match(line))]
     return float(found[-1][1]) or None if found else None
