@@ -13,6 +13,13 @@ from functools import cached_property
 from typing import Any
 
 from cleave.paths import RESERVED, of_round
+from cleave.references import (
+    REFERENCES,
+    check_needs,
+    known_names,
+    require_single,
+    resolve,
+)
 from cleave.registry import PLUGINS, make
 from cleave.rounds import Round, parse, relabel_spec, train_spec
 from cleave.spec import ConfigError, canonical, nearest, to_mapping
@@ -21,18 +28,6 @@ SECTIONS = (
     *("datasets", "pretrain", "features", "depth", "graphs", "masks"),
     *("detectors", "recipes", "benchmarks"),
 )
-
-# reference key -> the section it points into
-REFERENCES = {
-    "dataset": "datasets",
-    "pretrain": "pretrain",
-    "features": "features",
-    "depth": "depth",
-    "graphs": "graphs",
-    "masks": "masks",
-    "detector": "detectors",
-    "recipes": "recipes",
-}
 
 # The references that a section must have; and those it may have, as its plugin needs them.
 REQUIRED = {
@@ -54,9 +49,6 @@ DEFAULT_KINDS = {"pretrain": "rotary", "benchmarks": "coco"}
 
 # Rows that a benchmark's table may hold beside the mask sections: they know the truth, or nothing.
 BASELINES = ("centre_box", "ideal_features", "patch_truth", "whole_image")
-
-# What a plugin may say it `needs`, and the reference key that provides it.
-NEEDS = {"features": "features", "depth": "depth", "graph": "graphs", "weights": "pretrain"}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -314,25 +306,28 @@ def _section(kind: str, name: str, entry: Any, raw: Mapping[str, Any]) -> Sectio
     entry = dict(entry or {})
     required = REQUIRED.get(kind, set())
     references = {
-        key: _names(f"{where}.{key}", entry.pop(key), REFERENCES[key], raw)
+        key: resolve(f"{where}.{key}", entry.pop(key), REFERENCES[key], raw)
         for key in sorted((required | OPTIONAL.get(kind, set())) & entry.keys())
     }
     for key in sorted(required - references.keys()):
         raise ConfigError(f"{where}: needs the key {key!r}, a name of {REFERENCES[key]}")
     if kind == "recipes":
         for key in references:
-            _single(where, key, references[key])
+            require_single(where, key, references[key])
         return Section(kind, name, None, references, _rounds(where, entry, references, raw))
     entry.setdefault("kind", DEFAULT_KINDS.get(kind, name))
     plugin = make(kind, entry, where)
-    if kind == "masks" and name in (*BASELINES, *(_known("recipes", raw) if "." in name else ())):
+    if kind == "masks" and name in (
+        *BASELINES,
+        *(known_names("recipes", raw) if "." in name else ()),
+    ):
         raise ConfigError(f"{where}: this name is taken by a baseline or by a round of a recipe")
     if "dataset" in required:
-        _single(where, "dataset", references["dataset"])
+        require_single(where, "dataset", references["dataset"])
         if kind == "benchmarks" and not references.keys() & OPTIONAL[kind]:
             raise ConfigError(f"{where}: needs the key 'masks' or 'recipes': what is to be scored")
     elif kind in ("features", "graphs", "masks"):
-        _check_needs(where, plugin, references)
+        check_needs(where, plugin, references)
     return Section(kind, name, plugin, references)
 
 
@@ -350,63 +345,6 @@ def _rounds(
     rounds = parse(entry, references["dataset"][0], references["detector"][0], where)
     for round_ in rounds:
         place = f"{where}.rounds[{round_.number}]"
-        _names(f"{place}.dataset", round_.dataset, "datasets", raw)
-        _names(f"{place}.detector", round_.detector, "detectors", raw)
+        resolve(f"{place}.dataset", round_.dataset, "datasets", raw)
+        resolve(f"{place}.detector", round_.detector, "detectors", raw)
     return rounds
-
-
-def _known(section: str, raw: Mapping[str, Any]) -> set[str]:
-    """Names that a reference into a section may use; a recipe has one for each of its rounds."""
-    entries = raw.get(section)
-    if not isinstance(entries, Mapping):
-        return set()
-    known = set(map(str, entries))
-    if section != "recipes":
-        return known
-    with_detector = {
-        str(name): entry.get("rounds") or []
-        for name, entry in entries.items()
-        if isinstance(entry, Mapping) and "detector" in entry
-    }
-    return with_detector.keys() | {
-        of_round(name, number)
-        for name, rounds in with_detector.items()
-        if isinstance(rounds, list | tuple)
-        for number in range(len(rounds) + 1)
-    }
-
-
-def _names(where: str, value: Any, section: str, raw: Mapping[str, Any]) -> tuple[str, ...]:
-    names = tuple(map(str, value)) if isinstance(value, list | tuple) else (str(value),)
-    known = _known(section, raw)
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"{where}: no {name!r} in {section}; {nearest(name, known)}")
-    if not names:
-        raise ConfigError(f"{where}: names nothing; {nearest('', known)}")
-    return names
-
-
-def _single(where: str, key: str, names: tuple[str, ...]) -> None:
-    if len(names) != 1:
-        raise ConfigError(f"{where}.{key}: names {len(names)} sections, expected one")
-
-
-def needs_of(plugin: Any) -> frozenset[str]:
-    """What a backbone, graph maker or mask method is given, among the keys of `NEEDS`."""
-    if hasattr(plugin, "needs"):
-        return frozenset(plugin.needs)
-    if not hasattr(plugin, "needs_depth"):
-        return frozenset()
-    return frozenset({"features", "depth"} if plugin.needs_depth else {"features"})
-
-
-def _check_needs(where: str, plugin: Any, references: Mapping[str, tuple[str, ...]]) -> None:
-    needed = {NEEDS[need] for need in needs_of(plugin)}
-    for key in sorted(needed - references.keys()):
-        instead = "; or 'weights', a file" if key == "pretrain" else ""
-        raise ConfigError(f"{where}: needs the key {key!r}, a name of {REFERENCES[key]}{instead}")
-    for key in sorted(references.keys() - needed):
-        raise ConfigError(f"{where}: {type(plugin).__name__} with these fields uses no {key!r}")
-    for key, names in references.items():
-        _single(where, key, names)

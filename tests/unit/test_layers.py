@@ -17,7 +17,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Lower number, lower layer. A module may import from lower layers and from its own package.
 LAYERS = {
     "types": 0, "paths": 0, "spec": 1, "registry": 2, "ops": 2, "io": 3,
-    "pretrain": 4, "rcnn": 4, "training": 4, "rounds": 5,
+    "pretrain": 4, "rcnn": 4, "training": 4, "rounds": 5, "references": 5,
     "datasets": 6, "backbones": 6, "depth": 6, "graphs": 6, "masks": 6, "detectors": 6,
     "benchmarks": 6, "config": 7, "report": 7, "stages": 7, "commands": 8, "cli": 9,
 }  # fmt: skip

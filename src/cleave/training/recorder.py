@@ -129,7 +129,7 @@ class Progress:
             log.info("%s", line)
 
     def line(self, step: int, loss: float, spent: float) -> str:
-        """The text; the rate is that of this session, over `spent` seconds."""
+        """The text; the rate is that since the last start, over `spent` seconds."""
         pace = (step - self.first) / max(spent, 1e-9)
         left = (self.steps - step) / pace if pace else math.inf
         return (
