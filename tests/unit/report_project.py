@@ -8,13 +8,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from report_rounds import write_rounds
 
 from cleave import config, paths
 from cleave.config import Config
 from cleave.io import shards
+from cleave.ops.render import scene
 from cleave.stages.job import Job
 from cleave.stages.versions import VERSIONS
+from cleave.types import Size
+
+STRANGE = 'a <b>&"c'
+
+
+def write_photos(folder: Path) -> None:
+    """A folder whose photos are as odd as they come."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    pictures = {
+        STRANGE: scene("control", 3, Size(48, 64)).pixels,
+        "constant": np.full((20, 30, 3), 77, np.uint8),
+        "pixel": rng.integers(0, 255, (1, 1, 3)).astype(np.uint8),
+        "wide": rng.integers(0, 255, (2, 2000, 3)).astype(np.uint8),
+        "tall": rng.integers(0, 255, (2000, 2, 3)).astype(np.uint8),
+    }
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    (folder / "broken <i>.jpg").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("no photo")
 
 
 def run_stage(stage: str, spec: str, output: str, **inputs: str | list[str]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from report_page import Page
-from report_project import make_report, make_results
+from report_project import STRANGE, make_report, make_results, write_photos
 
 from cleave import config, paths
 from cleave.io.artifacts import pack_graph, unpack_graph
@@ -25,8 +25,6 @@ from cleave.io.store import read_shard, write_shard
 from cleave.ops.render import scene
 from cleave.report import dataset
 from cleave.types import MaskSet, Size
-
-STRANGE = 'a <b>&"c'
 
 # Eleven scenes so that there are best and worst ones beside those by lot; and a folder whose photos
 # are as odd as they come. The lists name the methods in an order that is not the alphabet's.
@@ -59,22 +57,6 @@ CONFIG = {
         }
     },
 }
-
-
-def write_photos(folder: Path) -> None:
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    pictures = {
-        STRANGE: scene("control", 3, Size(48, 64)).pixels,
-        "constant": np.full((20, 30, 3), 77, np.uint8),
-        "pixel": rng.integers(0, 255, (1, 1, 3)).astype(np.uint8),
-        "wide": rng.integers(0, 255, (2, 2000, 3)).astype(np.uint8),
-        "tall": rng.integers(0, 255, (2000, 2, 3)).astype(np.uint8),
-    }
-    for name, pixels in pictures.items():
-        Image.fromarray(pixels).save(folder / f"{name}.png")
-    (folder / "broken <i>.jpg").write_bytes(b"no image")
-    (folder / "notes.txt").write_text("no photo")
 
 
 @pytest.fixture(scope="module")
