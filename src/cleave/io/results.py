@@ -52,7 +52,9 @@ class ResultFile(Mapping[str, MaskSet]):
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: not a list of COCO results ({error!r})") from None
         if strangers := self._places.keys() - {record.number for record in records}:
-            raise DataError(f"{path}: results for image {min(strangers, key=str)}, not in the data set")
+            raise DataError(
+                f"{path}: results for image {min(strangers, key=str)}, not in the data set"
+            )
 
     def __getitem__(self, image_id: str) -> MaskSet:
         return decode_annotations(self.annotations(image_id), self._records[image_id].size)

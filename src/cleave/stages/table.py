@@ -14,7 +14,9 @@ def run(job: Job) -> None:
     """Orders the rows as the config does and sets the published numbers below them."""
     files = [read_json(path) for path in job.inputs["scores"]]
     scores = {file["of"]: file["scores"] for file in files}
-    rows = with_images(job.spec["rows"], [read_json(path) for path in job.inputs.get("trained", ())])
+    rows = with_images(
+        job.spec["rows"], [read_json(path) for path in job.inputs.get("trained", ())]
+    )
     published = files[0]["spec"].get("published", "")
     frame = table.build(rows, scores, published)
     title = f"{job.spec['benchmark']}, on {job.spec['dataset']}"
