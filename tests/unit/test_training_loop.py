@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
+from training_toys import Toy, ToyBatches, settings  # noqa: E402
 
 from cleave.io.checkpoints import load_state, save_state  # noqa: E402
 from cleave.training import norms  # noqa: E402
@@ -20,7 +21,6 @@ from cleave.training.optimiser import build_optimiser, clip  # noqa: E402
 from cleave.training.recorder import Progress, duration  # noqa: E402
 from cleave.training.schedule import learning_rate  # noqa: E402
 from cleave.types import DataError, TrainingError  # noqa: E402
-from tests.unit.training_toys import Toy, ToyBatches, settings  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,12 +15,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
+from training_toys import Toy, ToyBatches, settings  # noqa: E402
 
 from cleave.io.checkpoints import load_state  # noqa: E402
 from cleave.spec import ConfigError  # noqa: E402
 from cleave.training import parallel  # noqa: E402
 from cleave.training.loop import train  # noqa: E402
-from tests.unit.training_toys import Toy, ToyBatches, settings  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
