@@ -141,6 +141,8 @@ def test_list_names_every_plugin(capsys):
     for kinds in PLUGINS.values():
         for kind in kinds:
             assert f"  {kind} " in printed
+    for setting in ("  training ", "  relabel ", "drop_loss=True", "copies=random"):
+        assert setting in printed
 
 
 def test_check_accepts_and_refuses(tmp_path, capsys):

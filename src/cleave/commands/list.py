@@ -6,8 +6,15 @@ import argparse
 import dataclasses
 import textwrap
 
+from cleave.rcnn.settings import Losses
 from cleave.registry import PLUGINS, lookup
+from cleave.rounds import Relabel
 from cleave.spec import to_mapping
+from cleave.training.augment_settings import Augment
+from cleave.training.settings import Training
+
+# What a recipe may say of a training, and a round of its labels.
+SETTINGS = {"training": Training, "losses": Losses, "augment": Augment, "relabel": Relabel}
 
 
 def run(options: argparse.Namespace) -> None:
@@ -18,11 +25,20 @@ def run(options: argparse.Namespace) -> None:
             plugin = lookup(section, kind, section)
             first = (plugin.__doc__ or "").strip().splitlines()[0]
             licence = getattr(plugin, "licence", "Apache-2.0")
-            print(f"  {kind:<16} {first}  [{licence}]")
-            indent = " " * 19
-            print(
-                textwrap.fill(_fields(plugin), 100, initial_indent=indent, subsequent_indent=indent)
-            )
+            print(f"  {kind:<19} {first}  [{licence}]")
+            _print_fields(plugin)
+    print("\nrecipes: dataset, masks, and with a detector: detector, seed, and the keys below;")
+    print(
+        "rounds: a list of what differs from the round before, with dataset, detector and relabel"
+    )
+    for key, settings in SETTINGS.items():
+        print(f"  {key:<16} {settings.__doc__.splitlines()[0]}")
+        _print_fields(settings)
+
+
+def _print_fields(plugin: type) -> None:
+    indent = " " * 19
+    print(textwrap.fill(_fields(plugin), 100, initial_indent=indent, subsequent_indent=indent))
 
 
 def _fields(plugin: type) -> str:

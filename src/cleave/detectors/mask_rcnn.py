@@ -50,7 +50,7 @@ class MaskRCNNResNet18(MaskRCNN):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskRCNNMobileNet(MaskRCNNResNet18):
-    """The same with MobileNetV3-small and images of 192 px: 3 M parameters, half the time."""
+    """Mask R-CNN with MobileNetV3-small and images of 192 px: 3 M parameters, half the time."""
 
     trunk: Literal["mobilenet_v3_small", "mobilenet_v3_large"] = "mobilenet_v3_small"
     anchor_sizes: Annotated[tuple[Positive, ...], Len(5, 5)] = (12.0, 24.0, 48.0, 96.0, 192.0)
