@@ -220,7 +220,9 @@ class Scene:
     image: Image
     features: FeatureMap | None = None
     graph: PatchGraph | None = None
+    graphs: tuple[PatchGraph, ...] = ()  # for a method that needs "graphs": one or more
     depth: DepthMap | None = None
+    masks: MaskSet | None = None  # what another mask section found
 
 
 Scores = dict[str, float]  # metric -> value in percent; a table is a concat of these

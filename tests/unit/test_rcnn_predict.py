@@ -9,8 +9,9 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image as Picture  # noqa: E402
 
+from cleave.rcnn.checkpoints import read_detector  # noqa: E402
 from cleave.rcnn.network import build  # noqa: E402
-from cleave.rcnn.predict import load, predict, shortest_edge  # noqa: E402
+from cleave.rcnn.predict import predict, shortest_edge  # noqa: E402
 from cleave.rcnn.settings import Architecture  # noqa: E402
 from cleave.types import DataError, Image, Size  # noqa: E402
 
@@ -28,6 +29,13 @@ def image(height, width, seed):
 
 
 IMAGES = [image(30, 40, 0), image(60, 80, 1), image(90, 50, 2), image(30, 40, 3), image(24, 32, 4)]
+
+
+def load(path, architecture):
+    """A network with the weights of a checkpoint, as the plugins make it."""
+    network = build(architecture)
+    read_detector(path, network)
+    return network
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,17 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = REPOSITORY / "tests" / "configs" / "tiny.yaml"
 RAISED = "from cleave.stages.versions import VERSIONS; VERSIONS[{stage!r}] += 1; "
 START = "import sys; from snakemake.cli import main; sys.exit(main())"
+
+
+DEADLINE = 180  # seconds to wait for anything, on a busy machine
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Returns when the condition is true; fails if that takes too long."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
 
 
 class Project:

@@ -12,19 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from conftest import DEADLINE, Project, wait_for
 
 pytestmark = pytest.mark.workflow
 
 CORES = 2
-DEADLINE = 120  # seconds to wait for anything, on a busy machine
-
-
-def wait_for(condition) -> None:
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def visible(project: Project) -> dict[str, Path]:

@@ -7,16 +7,14 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
 import yaml
-from conftest import REPOSITORY, Project, copied
+from conftest import DEADLINE, REPOSITORY, Project, copied, wait_for
 
 pytestmark = pytest.mark.workflow
 
 SHARD = "0001-of-0001.json"
-DEADLINE = 180  # seconds to wait for anything, on a busy machine
 END = {"tables/crowded.csv", "report/index.html"}
 WEIGHTS = {0: "recipes/learned/round0/checkpoint.pt", 1: "recipes/learned/round1/checkpoint.pt"}
 LABELS = f"recipes/learned/round1/labels/{SHARD}"
@@ -104,11 +102,14 @@ def test_killed_in_training_it_goes_on_to_the_same_weights(project, learned):
     folder = project.results / "recipes/learned/round0"
     shutil.rmtree(folder)
     process = project.start(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + DEADLINE
-    while not (found := list(folder.glob("unfinished-*/checkpoint.pt"))):
-        assert time.monotonic() < end, "no checkpoint came"
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.01)
+    found = []
+
+    def a_checkpoint():
+        found[:] = folder.glob("unfinished-*/checkpoint.pt")
+        return found or process.poll() is not None
+
+    wait_for(a_checkpoint)
+    assert process.poll() is None, "it ended before it could be killed"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(DEADLINE)
     assert not (folder / "checkpoint.pt").exists()

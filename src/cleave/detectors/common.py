@@ -140,9 +140,10 @@ class Detector(Parts):
         Raises:
             DataError: the checkpoint cannot be read or is of another detector.
         """
-        from cleave.rcnn.predict import load, predict
+        from cleave.rcnn.predict import predict
 
-        network = load(Path(checkpoint), self.architecture)
+        network = self.network(Losses(drop_loss=False))  # losses are not asked for
+        self.resume(network, Path(checkpoint))
         return predict(network, images, batch=batch, device=device)
 
 

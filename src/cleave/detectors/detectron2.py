@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ from cleave.detectors.common import Detector
 from cleave.ops.targets import Detections, Targets
 from cleave.rcnn.settings import Architecture, Losses, Share
 from cleave.spec import ConfigError
-from cleave.types import Image, MaskSet, Size
+from cleave.types import Size
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -81,16 +81,6 @@ class Detectron2(Detector):
         ours = _ours(network)
         read_detector(checkpoint, ours)
         _copy(ours, network)
-
-    def predict(
-        self, images: Iterable[Image], checkpoint: Path, batch: int = 4, device: str = "cpu"
-    ) -> Iterator[MaskSet]:
-        """The instances of each image; see `Detector.predict`."""
-        from cleave.rcnn.predict import predict
-
-        network = self.network(Losses(drop_loss=False))
-        self.resume(network, Path(checkpoint))
-        return predict(network, images, batch=batch, device=device)
 
 
 def configuration(parts: Architecture) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,10 +11,8 @@ from torch import Tensor
 from cleave.io.device import inference
 from cleave.io.images import resize
 from cleave.ops.targets import Detections
-from cleave.rcnn.checkpoints import read_detector
-from cleave.rcnn.network import MULTIPLE, RCNN, build
+from cleave.rcnn.network import MULTIPLE, RCNN
 from cleave.rcnn.paste import paste
-from cleave.rcnn.settings import Architecture
 from cleave.types import Image, MaskSet, Size
 
 
@@ -70,18 +67,6 @@ def mask_set(found: Detections, size: Size, classes: int) -> MaskSet:
     labels = found.labels.cpu().numpy() if classes > 1 else None
     scores, boxes = (each.cpu().numpy().astype("float64") for each in (found.scores, found.boxes))
     return MaskSet(size, masks, scores, labels, detected=boxes)
-
-
-def load(path: Path, architecture: Architecture) -> RCNN:
-    """A network with the weights of a checkpoint: of a training, or a published one.
-
-    Raises:
-        DataError: no such file, no state dict, or one of another architecture; the text names what
-            is missing, left over or of another shape.
-    """
-    network = build(architecture)
-    read_detector(path, network)
-    return network
 
 
 def _padded(size: Size) -> Sequence[int]:

@@ -10,11 +10,12 @@ from typing import Any
 from cleave.io.atomic import replacing, write_json
 from cleave.io.checkpoints import load_state, save_state
 from cleave.io.device import device
+from cleave.io.weights import sha256
 from cleave.registry import make
 from cleave.rounds import Learn
 from cleave.spec import build, to_mapping
 from cleave.stages.job import Job
-from cleave.stages.unfinished import digest, unfinished
+from cleave.stages.unfinished import unfinished
 
 
 def run(job: Job) -> None:
@@ -46,7 +47,7 @@ def depends_on(job: Job, learn: Learn) -> dict[str, Any]:
         "version": job.version,
         "detector": job.spec["detector"],
         "learn": settings,
-        "inputs": [digest(path) for path in files],
+        "inputs": [sha256(path) for path in files],
     }
 
 

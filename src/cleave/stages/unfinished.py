@@ -29,9 +29,3 @@ def unfinished(output: Path, made_from: Mapping[str, Any]) -> Path:
             log.warning("another spec or other inputs: %s is given up", other)
             shutil.rmtree(other, ignore_errors=True)  # another process may be at it
     return folder
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
