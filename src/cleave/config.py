@@ -10,12 +10,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from cleave.paths import RESERVED, of_round
 from cleave.references import (
+    JOIN,
     REFERENCES,
     check_needs,
+    cycle,
     known_names,
     require_single,
     resolve,
@@ -169,7 +172,7 @@ class Config:
         }
         labelled = [section]
         for key, name in self.parts(of):
-            row.setdefault(key, name)
+            row[key] = f"{row[key]}{JOIN}{name}" if key in row else name
             labelled.append(self[REFERENCES[key]][name])
         seen = [(part.name, getattr(part.plugin, "saw_labels", "")) for part in labelled]
         return row | {"saw_labels": sorted({f"{name}: {text}" for name, text in seen if text})}
@@ -201,8 +204,8 @@ class Config:
         while pending:
             for key, names in sorted(pending.pop(0).references.items()):
                 if key != "dataset":  # what the weights were trained on, not what is cut
-                    found.append((key, names[0]))
-                    pending.append(self[REFERENCES[key]][names[0]])
+                    found += [(key, name) for name in names]
+                    pending += [self[REFERENCES[key]][name] for name in names]
         return list(dict.fromkeys(found))
 
     def table(self, benchmark: str) -> str:
@@ -261,10 +264,18 @@ def load(raw: Mapping[str, Any]) -> Config:
                 sections[kind][str(name)] = _section(kind, str(name), entry, raw)
             except ConfigError as error:
                 errors.append(str(error))
+    errors += [] if errors else _rings(sections)
     errors += [] if errors else [*_wrong_facets(sections), *_without_truth(sections)]
     if errors:
         raise ConfigError("\n".join(errors))
     return Config(sections)
+
+
+def _rings(sections: Mapping[str, Mapping[str, Section]]) -> list[str]:
+    """Mask sections that are made of each other."""
+    masks = sections["masks"]
+    ring = cycle({name: section.references.get("masks", ()) for name, section in masks.items()})
+    return [f"masks.{ring[0]}.masks: a ring, {' of '.join(ring)}"] if ring else []
 
 
 def _without_truth(sections: Mapping[str, Mapping[str, Section]]) -> list[str]:
@@ -280,15 +291,17 @@ def _without_truth(sections: Mapping[str, Mapping[str, Section]]) -> list[str]:
 
 
 def _wrong_facets(sections: Mapping[str, Mapping[str, Section]]) -> list[str]:
-    """Graphs of a facet that their features lack: else known only when the features are made."""
+    """Sections that read a facet which their features lack: else known only when these are made."""
     errors = []
-    for name, graph in sections["graphs"].items():
-        features = sections["features"][graph.references["features"][0]]
+    for section in chain(sections["graphs"].values(), sections["masks"].values()):
+        if "features" not in section.references:
+            continue
+        features = sections["features"][section.references["features"][0]]
         offered = getattr(features.plugin, "facets", (getattr(features.plugin, "facet", "key"),))
-        facet = getattr(graph.plugin, "facet", offered[0])
+        facet = getattr(section.plugin, "facet", offered[0])
         if facet not in offered:
-            hint = nearest(facet, offered)
-            errors.append(f"graphs.{name}.facet: {features.name} has no {facet!r}; {hint}")
+            where = f"{section.kind}.{section.name}.facet"
+            errors.append(f"{where}: {features.name} has no {facet!r}; {nearest(facet, offered)}")
     return errors
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from cleave.paths import of_round
@@ -21,7 +22,22 @@ REFERENCES = {
 }
 
 # What a plugin may say it `needs`, and the reference key that provides it.
-NEEDS = {"features": "features", "depth": "depth", "graph": "graphs", "weights": "pretrain"}
+NEEDS = {
+    "features": "features",
+    "depth": "depth",
+    "graph": "graphs",
+    "graphs": "graphs",  # one or more
+    "masks": "masks",  # of another section
+    "weights": "pretrain",
+}
+
+JOIN = " + "  # between the names in a row of several sections of one kind; no name holds it
+
+
+def names_in(rows: Iterable[Mapping[str, Any]], key: str) -> list[str]:
+    """Every section that rows of `Config.provenance` name under a key, each once."""
+    found = (row[key].split(JOIN) for row in rows if key in row)
+    return list(dict.fromkeys(chain.from_iterable(found)))
 
 
 def known_names(section: str, raw: Mapping[str, Any]) -> set[str]:
@@ -77,12 +93,37 @@ def needs_of(plugin: Any) -> frozenset[str]:
 
 
 def check_needs(where: str, plugin: Any, references: Mapping[str, tuple[str, ...]]) -> None:
-    """Refuses a plugin whose references are not exactly what it needs, one of each."""
-    needed = {NEEDS[need] for need in needs_of(plugin)}
+    """Refuses a plugin whose references are not exactly what it needs, one of each but graphs."""
+    needs = needs_of(plugin)
+    needed = {NEEDS[need] for need in needs}
     for key in sorted(needed - references.keys()):
         instead = "; or 'weights', a file" if key == "pretrain" else ""
         raise ConfigError(f"{where}: needs the key {key!r}, a name of {REFERENCES[key]}{instead}")
     for key in sorted(references.keys() - needed):
         raise ConfigError(f"{where}: {type(plugin).__name__} with these fields uses no {key!r}")
     for key, names in references.items():
-        require_single(where, key, names)
+        if key not in needs or key != "graphs":
+            require_single(where, key, names)
+        elif len(set(names)) < len(names):
+            raise ConfigError(f"{where}.{key}: names a section twice: {', '.join(names)}")
+
+
+def cycle(references: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Names that refer to each other in a ring, the first repeated at the end; () if none do.
+
+    Args:
+        references: name to the names, of the same kind, that it refers to.
+    """
+    done: set[str] = set()
+
+    def walk(name: str, path: tuple[str, ...]) -> tuple[str, ...]:
+        if name in path:
+            return (*path[path.index(name) :], name)
+        if name in done:
+            return ()
+        rings = (walk(other, (*path, name)) for other in references[name])
+        ring = next(filter(None, rings), ())
+        done.add(name)
+        return ring
+
+    return next(filter(None, (walk(name, ()) for name in references)), ())

@@ -7,6 +7,7 @@ import pytest
 
 from cleave.ops import bits
 from cleave.ops.resample import upsample_nearest
+from cleave.references import NEEDS
 from cleave.registry import PLUGINS, lookup, make
 from cleave.spec import ConfigError, build, to_mapping
 from cleave.types import DepthMap, FeatureMap, Image, MaskSet, PatchGraph, Scene, Size
@@ -37,12 +38,33 @@ def scene(method, classes, depth, size):
     flat = flat / np.linalg.norm(flat, axis=1, keepdims=True)
     shades = np.random.default_rng(1).integers(40, 216, (classes.max() + 1, 3)).astype(np.uint8)
     pixels = np.moveaxis(upsample_nearest(np.moveaxis(shades[classes], -1, 0), size), 0, -1)
+    graph = PatchGraph(bits.pack(flat @ flat.T > 0.5), grid, size)
+    seen = np.where(classes > 0, 4.0, 1.0)
+    things = [classes == label for label in range(1, classes.max() + 1)]
+    wholes = upsample_nearest(np.array(things, bool).reshape(-1, *grid), size)
     parts = {
-        "features": FeatureMap({"key": unit}, size, size, max(size.height // grid.height, 1)),
-        "graph": PatchGraph(bits.pack(flat @ flat.T > 0.5), grid, size),
+        "features": FeatureMap(
+            dict.fromkeys(("key", "query", "value", "token"), unit),
+            size,
+            size,
+            max(size.height // grid.height, 1),
+            cls=unit[classes > 0].sum(0),
+            attention=(seen / seen.sum()).astype(np.float32)[None],
+        ),
+        "graph": graph,
+        "graphs": (graph, coarser(classes, size)),
         "depth": DepthMap(upsample_nearest(depth, size).astype(np.float32)),
+        "masks": MaskSet(size, wholes, np.ones(len(wholes))),
     }
     return Scene(Image("contract", pixels), **{need: parts[need] for need in method.needs})
+
+
+def coarser(classes, size):
+    """The graph of patches twice as large, as another backbone of an ensemble has them."""
+    half = classes[::2, ::2]
+    return PatchGraph(
+        bits.pack(half.reshape(-1, 1) == half.reshape(1, -1)), Size(*half.shape), size
+    )
 
 
 def objects(h=20, w=24):
@@ -62,7 +84,7 @@ def check(found: MaskSet, shown: Scene) -> None:
     assert np.isfinite(found.scores).all()
     assert all(isinstance(key, str) and np.isfinite(value) for key, value in found.notes.items())
     if found.trust is not None and len(found):
-        assert found.trust.shape[1:] == tuple(shown.graph.grid)
+        assert found.trust.shape[1:] == tuple((shown.graph or shown.features).grid)
         assert found.trust.min() >= 0
         assert found.trust.max() <= 1
 
@@ -81,7 +103,7 @@ def test_defaults_build_and_the_spec_comes_back(kind):
     fields = to_mapping(plugin)
     assert build(lookup("masks", kind, kind), fields, kind) == plugin
     assert to_mapping(make("masks", {"kind": kind, **fields})) == fields
-    assert plugin.needs <= {"features", "graph", "depth"}
+    assert plugin.needs <= NEEDS.keys() - {"weights"}
     assert type(plugin).__doc__
 
 

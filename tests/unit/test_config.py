@@ -5,12 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
 
 from cleave import config
+from cleave.references import names_in
+from cleave.registry import PLUGINS
 from cleave.spec import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -46,6 +50,69 @@ def test_provenance_follows_the_references(raw):
         "features": "colour",
         "depth": "sensor",
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several:
+    """Masks from several graphs."""
+
+    needs: ClassVar = frozenset({"graphs"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inside:
+    """Masks inside those of another section."""
+
+    needs: ClassVar = frozenset({"features", "masks"})
+
+
+@pytest.fixture
+def composed(raw, monkeypatch) -> dict:
+    """A config with a section of several graphs, and one of that section's masks."""
+    for kind in (Several, Inside):
+        monkeypatch.setitem(PLUGINS["masks"], kind.__name__.lower(), f"{__name__}:{kind.__name__}")
+    raw["features"]["position"] = {"kind": "colour", "colour_weight": 0}
+    raw["graphs"]["position"] = {**raw["graphs"]["colour"], "features": "position"}
+    raw["graphs"]["position"]["kind"] = "cosine"
+    raw["masks"]["several"] = {"graphs": ["position", "colour"]}
+    raw["masks"]["inside"] = {"features": "colour", "masks": "several"}
+    raw["benchmarks"]["crowded"]["masks"] = ["inside"]
+    return raw
+
+
+def test_masks_may_be_made_of_several_graphs_and_of_other_masks(composed):
+    loaded = config.load(composed)
+    assert set(loaded.parts("inside")) == {
+        *(("masks", "several"), ("graphs", "position"), ("graphs", "colour")),
+        *(("features", "position"), ("features", "colour")),
+    }
+    row = loaded.provenance("inside")
+    assert row["masks"] == "several"
+    assert row["graphs"] == "position + colour"
+    assert names_in([row], "features") == ["colour", "position"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("several", {"graphs": ["colour", "colour"]}, "names a section twice: colour, colour"),
+        ("several", {"graphs": ["colour", "dino"]}, "no 'dino' in graphs"),
+        ("several", {"masks": "maskcut"}, "uses no 'masks'"),
+        ("inside", {"masks": ["several", "maskcut"]}, "names 2 sections"),
+        ("inside", {"masks": "inside"}, "a ring, inside of inside"),
+    ],
+)
+def test_what_composed_masks_refuse(composed, name, change, expected):
+    composed["masks"][name].update(change)
+    with pytest.raises(ConfigError, match=expected):
+        config.load(composed)
+
+
+def test_a_longer_ring_is_refused(composed):
+    composed["masks"]["a"] = {"kind": "inside", "features": "colour", "masks": "b"}
+    composed["masks"]["b"] = {"kind": "inside", "features": "colour", "masks": "a"}
+    with pytest.raises(ConfigError, match="a ring, a of b of a"):
+        config.load(composed)
 
 
 @pytest.mark.parametrize(

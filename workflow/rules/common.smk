@@ -117,11 +117,11 @@ def weights_of_features(wildcards):
 
 
 def reference(kind, key, pattern):
-    """An input: the same shard of what the section names under `key`, or nothing."""
+    """An input: the same shard of each section that the section names under `key`."""
 
     def files(wildcards):
-        name = SECTIONS[kind][wildcards[kind]].reference(key)
-        return [] if name is None else pattern.format(**dict(wildcards.items()) | {key: name})
+        names = SECTIONS[kind][wildcards[kind]].references.get(key, ())
+        return [pattern.format(**dict(wildcards.items()) | {key: name}) for name in names]
 
     return files
 

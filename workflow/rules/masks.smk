@@ -4,6 +4,7 @@ rule masks:
         features=reference("masks", "features", paths.FEATURES),
         depth=reference("masks", "depth", paths.DEPTH),
         graphs=reference("masks", "graphs", paths.GRAPHS),
+        masks=reference("masks", "masks", paths.MASKS),
     output:
         paths.MASKS,
     log:
@@ -18,4 +19,4 @@ rule masks:
     shell:
         "cleave masks --spec {params.spec:q} --version {params.version}"
         " --images {input.images:q} --features {input.features:q} --depth {input.depth:q}"
-        " --graphs {input.graphs:q} --output {output:q} > {log:q} 2>&1"
+        " --graphs {input.graphs:q} --masks {input.masks:q} --output {output:q} > {log:q} 2>&1"

@@ -9,7 +9,7 @@ rule pretrain:
     conda:
         "../../envs/cleave.yaml"
     resources:
-        gpu=1,
+        gpu=gpu("pretrain"),
     params:
         spec=spec("pretrain", "pretrain"),
         version=VERSIONS["pretrain"],

@@ -34,9 +34,8 @@ def run(options: argparse.Namespace) -> None:
         print(f"{kind:<11} {names or '-'}")
     for dataset, masks in checked.targets:
         row = checked.provenance(masks)
-        path = " <- ".join(
-            f"{key} {row[key]}" for key in ("graphs", "features", "pretrain", "depth") if key in row
-        )
+        keys = ("masks", "graphs", "features", "pretrain", "depth")
+        path = " <- ".join(f"{key} {row[key]}" for key in keys if key in row)
         print(f"{dataset}: {masks} ({row['kind']}) <- {path}")
     if not checked.targets:
         print("nothing to make: add a recipe or a benchmark")

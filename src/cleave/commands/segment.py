@@ -6,11 +6,13 @@ import argparse
 import hashlib
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cleave import config, paths
 from cleave.commands.check import read_yaml
+from cleave.references import NEEDS
 from cleave.spec import ConfigError, canonical, nearest
 from cleave.types import DataError, Image, MaskSet, Scene
 
@@ -100,19 +102,22 @@ def cut(sections: config.Config, method: str, image: Image, depth_id: str) -> Ma
     """Runs a mask section and all it refers to on one image, whose depth may have another name."""
     from cleave.stages.job import image_rng
 
-    section = sections["masks"][method]
-    graph = sections["graphs"][section.reference("graphs")]
-    features = sections["features"][graph.reference("features")].plugin([image])[0]
+    @cache
+    def make(key: str, name: str) -> Any:
+        section = sections[key][name]
+        found = {k: tuple(make(k, n) for n in names) for k, names in section.references.items()}
+        if key == "features":
+            return section.plugin([image])[0]
+        if key == "depth":
+            return section.plugin(replace(image, id=depth_id))
+        if key == "graphs":
+            (depth,) = found.get("depth", (None,))
+            return section.plugin(*found["features"], depth, image_rng(image.id))
+        needs = section.plugin.needs
+        parts = {n: found[NEEDS[n]] if n == "graphs" else found[NEEDS[n]][0] for n in needs}
+        return section.plugin(Scene(image, **parts))
 
-    def depth_of(name: str | None):
-        return sections["depth"][name].plugin(replace(image, id=depth_id)) if name else None
-
-    parts = {
-        "features": features,
-        "graph": graph.plugin(features, depth_of(graph.reference("depth")), image_rng(image.id)),
-        "depth": depth_of(section.reference("depth")),
-    }
-    return section.plugin(Scene(image, **{need: parts[need] for need in section.plugin.needs}))
+    return make("masks", method)
 
 
 def detect(options: argparse.Namespace, image: Image) -> tuple[MaskSet, dict[str, Any]]:
@@ -152,8 +157,10 @@ def detect(options: argparse.Namespace, image: Image) -> tuple[MaskSet, dict[str
 
 def spec_of(sections: config.Config, method: str) -> dict[str, Any]:
     """What a mask section is made of, for the file of annotations."""
-    spec = {k: {n: s.spec for n, s in sections[k].items()} for k in ("features", "depth", "graphs")}
-    return spec | {"masks": {method: sections["masks"][method].spec}}
+    spec: dict[str, Any] = {"features": {}, "depth": {}, "graphs": {}, "masks": {}}
+    for key, name in [("masks", method), *sections.parts(method)]:
+        spec[key][name] = sections[key][name].spec
+    return spec
 
 
 def _write_json(

@@ -15,6 +15,7 @@ from cleave.io.images import ImageRecord, ImageShard
 from cleave.io.store import ShardReader, read_shard
 from cleave.ops import rle
 from cleave.ops.iou import mask_iou
+from cleave.references import names_in
 from cleave.registry import make
 from cleave.report.figures import (
     THUMBNAIL,
@@ -185,7 +186,7 @@ def _stages(source: Source) -> Iterator[tuple[str, Array, bool]]:
     rows = [row for row in source.entry["masks"].values() if "recipe" not in row]
 
     def sections(key: str, pattern: str) -> Iterator[tuple[str, ShardReader]]:
-        for name in dict.fromkeys(row[key] for row in rows if key in row):
+        for name in names_in(rows, key):
             names = {"dataset": source.dataset, "shard": source.shard, key: name}
             with read_shard(Path(pattern.format(**names))) as reader:
                 yield name, reader

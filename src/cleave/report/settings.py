@@ -10,6 +10,7 @@ from cleave import paths
 from cleave.io import shards
 from cleave.io.images import read_image_shard
 from cleave.io.store import read_shard
+from cleave.references import names_in
 from cleave.report.recipes import Round
 
 STORES = {"features": paths.FEATURES, "depth": paths.DEPTH, "graphs": paths.GRAPHS}
@@ -58,7 +59,7 @@ def _specs(
     # Where a detector is only applied, nothing that it learned from was made.
     rows = [row for row in entry["masks"].values() if "recipe" not in row]
     for section, pattern in STORES.items():
-        for name in dict.fromkeys(row[section] for row in rows if section in row):
+        for name in names_in(rows, section):
             with read_shard(Path(pattern.format(**names, **{section: name}))) as reader:
                 yield section, name, reader.spec
     for name, spec in masks.items():

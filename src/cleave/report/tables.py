@@ -189,6 +189,8 @@ def describe(row: Mapping[str, Any]) -> str:
         parts.append(f"{row['graphs']} graph")
     if "depth" in row:
         parts.append(f"{row['depth']} depth")
+    if "masks" in row:
+        parts.append(f"from {row['masks']}")
     return ", ".join(parts)
 
 

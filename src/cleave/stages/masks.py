@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from cleave.io.artifacts import unpack_depth, unpack_features, unpack_graph
-from cleave.io.coco import write_masks
+from cleave.io.coco import read_masks, write_masks
 from cleave.io.images import ImageRecord
-from cleave.io.store import ShardReader, read_shard
+from cleave.io.store import read_shard
+from cleave.references import NEEDS
 from cleave.registry import make
 from cleave.stages.job import Job, log, open_images, progress
 from cleave.types import Image, MaskSet, Scene
 
-_UNPACK = {"features": unpack_features, "graph": unpack_graph, "depth": unpack_depth}
-_INPUT = {"features": "features", "graph": "graphs", "depth": "depth"}
+Part = Callable[[str], Any]  # image id to what a scene holds of it
+_UNPACK = {"features": unpack_features, "graphs": unpack_graph, "depth": unpack_depth}
 
 
 def run(job: Job) -> None:
@@ -28,21 +30,31 @@ def run(job: Job) -> None:
     notes: Counter[str] = Counter()
 
     def cut(record: ImageRecord) -> tuple[str, MaskSet]:
-        parts = {need: _UNPACK[need](*reader.get(record.id)) for need, reader in readers.items()}
+        parts = {need: part(record.id) for need, part in readers.items()}
         image = dataset.read(record) if refines else _blank(record)
         masks = method(Scene(image, **parts))
         notes.update(masks.notes)
         return record.id, masks
 
     with contextlib.ExitStack() as stack:
-        readers: dict[str, ShardReader] = {
-            need: stack.enter_context(read_shard(job.input(_INPUT[need]))) for need in method.needs
-        }
+        readers = {need: _reader(job, need, stack) for need in method.needs}
         found: Iterator[tuple[str, MaskSet]] = map(cut, progress(job, shard))
         write_masks(job.output, shard.records, found, dataset=shard.spec, **job.attributes)
     if shard.records:
         means = (f"{key} {value / len(shard.records):.3g}" for key, value in sorted(notes.items()))
         log.info("masks, mean an image: %s", ", ".join(means))
+
+
+def _reader(job: Job, need: str, stack: contextlib.ExitStack) -> Part:
+    """Reads one part of a scene from the shards given for it."""
+    if need == "masks":
+        return read_masks(job.input("masks"))[1].__getitem__
+    key = NEEDS[need]
+    if need == "graphs":
+        files = [stack.enter_context(read_shard(path)) for path in job.inputs[key]]
+        return lambda image: tuple(_UNPACK[key](*file.get(image)) for file in files)
+    file = stack.enter_context(read_shard(job.input(key)))
+    return lambda image: _UNPACK[key](*file.get(image))
 
 
 def _blank(record: ImageRecord) -> Image:
