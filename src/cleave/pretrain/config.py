@@ -7,11 +7,15 @@ a proposal: no GPU run has confirmed them. A phase with 0 steps is left out.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Le
 
 from cleave.spec import ConfigError
+
+if TYPE_CHECKING:
+    from cleave.pretrain.photos import Photos
 
 Count = Annotated[int, Gt(0)]
 Share = Annotated[float, Ge(0), Le(1)]
@@ -136,6 +140,14 @@ class Pretrain:
     checkpoint_every: Count = 500  # steps: what a kill can cost
     export_every: Count = 1000  # steps: float16 weights for an evaluation beside the training
     seed: int = 0
+
+    gpu: ClassVar[bool] = True
+
+    def learn(self, photos: Photos, folder: Path, **attributes: Any) -> None:
+        """Leaves weights and metrics in a folder, which may hold what a killed run left."""
+        from cleave.pretrain.gradient import learn
+
+        learn(self, photos, folder, **attributes)
 
     def __post_init__(self):
         if self.precision not in ("bfloat16", "float32"):
