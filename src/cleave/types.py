@@ -68,7 +68,9 @@ class FeatureMap:
     """Dense features of one image on its patch grid.
 
     `facets` maps a name ("key", "query", "value", "token") to (h, w, C) float32. `cls` is (C,),
-    `attention` the CLS-to-patch softmax (heads, h, w); both are None where a backbone has none.
+    `attention` the CLS-to-patch softmax (heads, h, w), `cls_query` the CLS token's query in the
+    same attention, (C,), as the facet "query" has it for the patches. Each is None where a backbone
+    has none or was not asked for it.
     """
 
     facets: Mapping[str, Array]
@@ -78,6 +80,7 @@ class FeatureMap:
     cls: Array | None = None
     attention: Array | None = None
     heads: int = 1
+    cls_query: Array | None = None
 
     def __post_init__(self):
         _require(bool(self.facets), "a FeatureMap needs at least one facet")
@@ -86,7 +89,8 @@ class FeatureMap:
         for name, facet in self.facets.items():
             _require(facet.ndim == 3, f"facet {name!r}: expected (h, w, C), got {facet.shape}")
             _require(bool(np.isfinite(facet).all()), f"facet {name!r} holds NaN or infinity")
-        _require(self.cls is None or self.cls.ndim == 1, "cls: expected (C,)")
+        for name, vector in (("cls", self.cls), ("cls_query", self.cls_query)):
+            _require(vector is None or vector.ndim == 1, f"{name}: expected (C,)")
         _require_shape("attention", self.attention, (self.heads, *self.grid))
 
     @property

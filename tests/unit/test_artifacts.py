@@ -46,6 +46,7 @@ def test_features_come_back_as_float16(tmp_path, whole):
     if whole:
         attention = rng.random((2, 3, 4)).astype(np.float32)
         extra = {"cls": rng.random(5).astype(np.float32), "attention": attention, "heads": 2}
+        extra["cls_query"] = rng.random(4).astype(np.float32)
     features = some_features(**extra)
     packed = pack_features(features)
     assert {array.dtype for array in packed[0].values()} == {np.dtype(np.float16)}
@@ -54,7 +55,7 @@ def test_features_come_back_as_float16(tmp_path, whole):
     for name, facet in features.facets.items():
         assert found.facets[name].dtype == np.float32
         np.testing.assert_array_equal(found.facets[name], facet.astype(np.float16))
-    for name in ("cls", "attention"):
+    for name in ("cls", "attention", "cls_query"):
         value = getattr(features, name)
         expected = None if value is None else value.astype(np.float16).astype(np.float32)
         np.testing.assert_array_equal(getattr(found, name), expected)

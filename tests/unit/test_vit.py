@@ -72,9 +72,10 @@ def naive(vit, image):
         hook.remove()
     last.fused_attn = True
     first = network.num_prefix_tokens
+    cls_query = got["qkv"].chunk(3, dim=2)[0][0, 0].numpy()
     query, key, value = (x[0, first:].numpy() for x in got["qkv"].chunk(3, dim=2))
     facets = {"query": query, "key": key, "value": value, "token": tokens[0, first:].numpy()}
-    return facets, tokens[0, 0].numpy(), got["attention"][0, :, 0, first:].numpy()
+    return facets, tokens[0, 0].numpy(), got["attention"][0, :, 0, first:].numpy(), cls_query
 
 
 def assert_close(found, expected):
@@ -91,12 +92,13 @@ def test_features_equal_the_plain_forward_with_hooks(model):
         facets=ALL,
         cls_token=has_class,
         cls_attention=has_class,
+        cls_query=has_class,
         size=48,
         keep_aspect=True,
     )
     image = photo()
     features = shaken(vit)([image])[0]
-    facets, cls, rows = naive(vit, image)
+    facets, cls, rows, cls_query = naive(vit, image)
     height, width = features.grid
     assert height != width
     for name, expected in facets.items():
@@ -105,9 +107,11 @@ def test_features_equal_the_plain_forward_with_hooks(model):
     if has_class:
         assert_close(features.cls, cls)
         assert_close(features.attention.reshape(features.heads, -1), rows)
+        assert_close(features.cls_query, cls_query)
     else:
         assert features.cls is None
         assert features.attention is None
+        assert features.cls_query is None
 
 
 def test_one_facet_alone_is_the_same_as_among_all():
@@ -122,7 +126,7 @@ def test_one_facet_alone_is_the_same_as_among_all():
 def test_the_last_block_is_left_out_unless_it_is_needed():
     for fields, runs in (
         ({}, 0),
-        ({"facets": ["query", "value"], "cls_attention": True}, 0),
+        ({"facets": ["query", "value"], "cls_attention": True, "cls_query": True}, 0),
         ({"facets": ["token"]}, 1),
         ({"cls_token": True}, 1),
     ):
@@ -234,6 +238,7 @@ def test_wrong_fields_are_refused_without_torch(fields, message):
         ({"model": "vit_small_patch16_18x2_224"}, "known: Attention"),
         ({"layer": 12}, "has 12 blocks"),
         ({"model": "vit_wee_patch16_reg1_gap_256", "cls_token": True}, "no CLS"),
+        ({"model": "vit_wee_patch16_reg1_gap_256", "cls_query": True}, "no CLS"),
     ],
 )
 def test_models_that_cannot_be_used_are_refused(fields, message):

@@ -44,6 +44,7 @@ class Vit:
     facets: tuple[Facet, ...] = ("key",)  # CutLER, maskcut.py:277: keys
     cls_token: bool = False  # keep the CLS token, after the final norm
     cls_attention: bool = False  # keep the attention from CLS to the patches
+    cls_query: bool = False  # keep the query of CLS in the last attention (MaskDistill)
     layer: int = -1  # the block to look into; the network ends there, final norm included
     size: Annotated[int, Gt(0)] = 480  # CutLER, maskcut.py:164
     keep_aspect: bool = False  # CutLER: the image is squeezed into a square
@@ -111,7 +112,8 @@ class Vit:
         if not -depth <= self.layer < depth:
             raise ConfigError(f"layer: {self.layer}, but {self.model} has {depth} blocks")
         network.blocks = network.blocks[: self.layer % depth + 1]
-        if (self.cls_token or self.cls_attention) and network.cls_token is None:
+        wants_class = self.cls_token or self.cls_attention or self.cls_query
+        if wants_class and network.cls_token is None:
             raise ConfigError(f"model: {self.model} has no CLS token; leave out cls_*")
         return network.to(device())
 
@@ -164,6 +166,8 @@ class Vit:
         if self.cls_attention:
             found["attention"] = attention.class_attention(block, last, projected["key"])
             found["attention"] = found["attention"][:, :, prefix:]
+        if self.cls_query:
+            found["cls_query"] = attention.project(block, last.inputs[:, :1], "query")[:, 0]
         return found
 
     def _feature_map(self, arrays: dict[str, Array], size: Size, seen: Size) -> FeatureMap:
@@ -178,4 +182,5 @@ class Vit:
             cls=arrays.get("cls"),
             attention=None if rows is None else rows.reshape(-1, *grid),
             heads=int(self._network.blocks[-1].attn.num_heads),
+            cls_query=arrays.get("cls_query"),
         )

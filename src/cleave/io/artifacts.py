@@ -12,6 +12,7 @@ from cleave.types import DataError, DepthMap, FeatureMap, PatchGraph, Size
 
 Arrays = dict[str, np.ndarray]
 Attributes = dict[str, Any]
+_OPTIONAL = ("cls", "attention", "cls_query")
 _FLOAT16_PEAK = float(np.finfo(np.float16).max)
 
 
@@ -22,7 +23,7 @@ def pack_features(features: FeatureMap) -> tuple[Arrays, Attributes]:
         DataError: a value beyond what float16 holds.
     """
     arrays = {f"facet_{name}": _halved(name, facet) for name, facet in features.facets.items()}
-    for name in ("cls", "attention"):
+    for name in _OPTIONAL:
         if (value := getattr(features, name)) is not None:
             arrays[name] = _halved(name, value)
     return arrays, {
@@ -47,7 +48,7 @@ def unpack_features(arrays: Mapping[str, np.ndarray], attributes: Attributes) ->
         for name, array in arrays.items()
         if name.startswith(prefix)
     }
-    optional = {n: arrays[n].astype(np.float32) for n in ("cls", "attention") if n in arrays}
+    optional = {n: arrays[n].astype(np.float32) for n in _OPTIONAL if n in arrays}
     return FeatureMap(
         facets,
         Size(*attributes["size"]),
