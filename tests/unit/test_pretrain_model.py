@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cleave.pretrain.config import Architecture  # noqa: E402
-from cleave.pretrain.model import RotaryVit, patchify, rotate, rotation  # noqa: E402
+from cleave.pretrain.model import RotaryVit, attend, patchify, rotate, rotation  # noqa: E402
 from cleave.spec import ConfigError  # noqa: E402
 from cleave.types import DataError, Size  # noqa: E402
 
@@ -50,6 +50,19 @@ def test_rotation_equals_its_naive_twin(scale):
     x = noise(2, 2, 1 + 6, 8) - 0.5
     expected = naive_rotate(x, grid, 100.0, scale)
     assert torch.allclose(rotate(x, rotation(grid, 8, 100.0, scale)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
+def test_attention_equals_its_naive_twin(dtype, near):
+    query, key, value = (noise(2, 3, 5, 8, seed=s) * 4 - 2 for s in range(3))
+    expected = torch.empty(2, 3, 5, 8)
+    for b, head, token in ((b, h, t) for b in range(2) for h in range(3) for t in range(5)):
+        scores = [float(query[b, head, token] @ key[b, head, k]) / math.sqrt(8) for k in range(5)]
+        weights = torch.tensor(scores).softmax(0)
+        expected[b, head, token] = sum(weights[k] * value[b, head, k] for k in range(5))
+    found = attend(query.to(dtype), key.to(dtype), value.to(dtype))
+    assert found.dtype == dtype
+    assert torch.allclose(found.float(), expected, atol=near)
 
 
 def test_scores_depend_on_the_offset_alone():
