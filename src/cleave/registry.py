@@ -24,6 +24,7 @@ PLUGINS: dict[str, dict[str, str]] = {
         "colour": "cleave.backbones.colour:Colour",
         "oracle": "cleave.backbones.oracle:Oracle",
         "rotary": "cleave.backbones.rotary:Rotary",
+        "texture": "cleave.backbones.texture:Texture",
         "vit": "cleave.backbones.vit:Vit",
     },
     "depth": {

@@ -15,6 +15,7 @@ KINDS = sorted(PLUGINS["features"])
 # Settings that make a plugin quick to run; one that is not named here runs with its defaults.
 QUICK = {
     "colour": {"size": 64},
+    "texture": {"size": 64},
     "vit": {"model": "vit_tiny_patch16_224", "weights": "random", "size": 64},
 }
 

@@ -15,21 +15,9 @@ from annotated_types import Ge, Gt
 
 from cleave.backbones.inputs import input_size
 from cleave.io.images import resize
+from cleave.ops.colour import deviation, lab, neighbourhood_mean, patch_moments
 from cleave.spec import ConfigError
 from cleave.types import Array, FeatureMap, Image
-
-# sRGB (IEC 61966-2-1) to XYZ under D65, rows divided by the white point, so white is (1, 1, 1)
-_SRGB_TO_XYZ = np.array(
-    [
-        [0.4124564, 0.3575761, 0.1804375],
-        [0.2126729, 0.7151522, 0.0721750],
-        [0.0193339, 0.1191920, 0.9503041],
-    ]
-)
-_SRGB_TO_XYZ = (_SRGB_TO_XYZ / _SRGB_TO_XYZ.sum(1, keepdims=True)).astype(np.float32)
-_LEVELS = np.arange(256) / 255.0
-_LINEAR = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4)
-_LINEAR = _LINEAR.astype(np.float32)
 
 # Mean and standard deviation over the 8 px patches of 1,026 unlabeled photos (every 8th of 8,208
 # from ImageNet, Caltech-101, BSDS and shop photos), each at 480 x 480; no label took part.
@@ -38,58 +26,6 @@ COLOUR_SCALE = np.array([25.9, 14.4, 18.5])
 # Lab deviation in the patch, Lab mean in 3 x 3 patches, Lab deviation in 3 x 3 patches
 TEXTURE_MEAN = np.array([4.4, 1.0, 1.3, *COLOUR_MEAN, 8.3, 2.3, 2.9])
 TEXTURE_SCALE = np.array([5.5, 1.4, 1.7, 24.4, 14.0, 18.0, 7.6, 3.0, 3.7])
-
-
-def lab(pixels: Array) -> Array:
-    """CIE 1976 L*a*b* (D65) of sRGB pixels.
-
-    Written out, since the same bytes must come out on every run and OpenCV's float path goes
-    through interpolated tables.
-
-    Args:
-        pixels: (..., 3) uint8 RGB.
-
-    Returns:
-        (..., 3) float32: L in [0, 100], a and b about -110 to 110.
-    """
-    linear = _LINEAR[pixels]
-    red, green, blue = (linear[..., i] for i in range(3))
-    x, y, z = (_cube_root(row[0] * red + row[1] * green + row[2] * blue) for row in _SRGB_TO_XYZ)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
-
-
-def _cube_root(value: Array) -> Array:
-    linear_part = value * np.float32(841 / 108) + np.float32(4 / 29)
-    return np.where(value > np.float32(216 / 24389), np.cbrt(value), linear_part)
-
-
-def patch_moments(values: Array, stride: int) -> tuple[Array, Array]:
-    """Mean and mean square of every patch.
-
-    Args:
-        values: (h * stride, w * stride, C).
-
-    Returns:
-        two arrays (h, w, C) float64; in float64 their difference loses nothing that matters.
-    """
-    height, width, channels = values.shape
-    blocks = values.reshape(height // stride, stride, width // stride, stride, channels)
-    blocks = blocks.astype(np.float64)
-    return blocks.mean((1, 3)), np.square(blocks).mean((1, 3))
-
-
-def neighbourhood_mean(values: Array) -> Array:
-    """Mean over each cell and its 8 neighbours, of those that exist; (h, w, C) to the same."""
-    height, width = values.shape[:2]
-    padded = np.pad(values, ((1, 1), (1, 1), (0, 0)))
-    inside = np.pad(np.ones((height, width, 1)), ((1, 1), (1, 1), (0, 0)))
-    shifts = [(slice(i, i + height), slice(j, j + width)) for i in range(3) for j in range(3)]
-    return sum(padded[s] for s in shifts) / sum(inside[s] for s in shifts)
-
-
-def deviation(mean: Array, square: Array) -> Array:
-    """Standard deviation from the first two moments; round-off below 0 counts as 0."""
-    return np.sqrt(np.maximum(square - np.square(mean), 0))
 
 
 def position(height: int, width: int) -> Array:
