@@ -13,11 +13,11 @@ from cleave.types import DataError
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
+from cleave.networks.weights import read_trunk  # noqa: E402
 from cleave.rcnn import checkpoints  # noqa: E402
 from cleave.rcnn.checkpoints import (  # noqa: E402
     detectron2_names,
     read_detector,
-    read_trunk,
     write_detectron2,
 )
 from cleave.rcnn.network import build  # noqa: E402

@@ -207,7 +207,7 @@ def test_masks_of_targets_are_those_of_their_boxes(monkeypatch):
     spy = Spy(monkeypatch, "mask_loss")
     target = squares((64, 64), [[8, 8, 40, 48]])
     net = network()
-    maps = net._maps([noise(64, 64)])[:4]
+    maps = net.maps([noise(64, 64)])[:4]
     samples = regions.Samples.label(target.boxes, target, 0.5, 1)
     net.regions._mask_loss(maps, [samples])
     (logits, truth), _ = spy.calls[0]

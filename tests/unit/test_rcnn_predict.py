@@ -9,9 +9,10 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image as Picture  # noqa: E402
 
+from cleave.networks.predict import shortest_edge  # noqa: E402
 from cleave.rcnn.checkpoints import read_detector  # noqa: E402
 from cleave.rcnn.network import build  # noqa: E402
-from cleave.rcnn.predict import predict, shortest_edge  # noqa: E402
+from cleave.rcnn.predict import predict  # noqa: E402
 from cleave.rcnn.settings import Architecture  # noqa: E402
 from cleave.types import DataError, Image, Size  # noqa: E402
 

@@ -10,10 +10,10 @@ torch = pytest.importorskip("torch")
 from rcnn_samples import TINY, batch, network, nms_naive, noise, run, squares  # noqa: E402
 from torch import nn  # noqa: E402
 
+from cleave.networks.pyramid import Pyramid, make_trunk  # noqa: E402
 from cleave.rcnn.anchors import cell_anchors, grid_anchors  # noqa: E402
 from cleave.rcnn.boxes import decode, pairwise_iou  # noqa: E402
 from cleave.rcnn.network import build  # noqa: E402
-from cleave.rcnn.pyramid import Pyramid, make_trunk  # noqa: E402
 from cleave.rcnn.settings import Architecture, Parts  # noqa: E402
 from cleave.spec import ConfigError  # noqa: E402
 from cleave.types import DataError, Size  # noqa: E402
@@ -49,7 +49,7 @@ def test_proposal_losses_are_the_naive_twins():
     parts = dataclasses.replace(TINY, rpn_batch=10**6, rpn_positive=1.0)
     net = network(parts)
     images, targets = batch()
-    maps = net._maps(images)
+    maps = net.maps(images)
     anchors, logits, deltas = net.proposals(maps)
     found = net.proposals.losses(anchors, logits, deltas, targets)
     objectness = box = 0.0
@@ -86,7 +86,7 @@ def test_proposals_are_the_naive_twins():
         net.proposals.objectness.weight.mul_(50)
         net.proposals.deltas.weight.mul_(20)
         image = noise(60, 90)
-        anchors, logits, deltas = net.proposals(net._maps([image]))
+        anchors, logits, deltas = net.proposals(net.maps([image]))
         found = net.proposals.find(anchors, logits, deltas, [Size(60, 90)])[0]
     rows = []
     for where, score, change in zip(anchors, logits, deltas, strict=True):
@@ -117,7 +117,7 @@ def test_padding_is_zero_after_normalisation():
     seen = []
     net.trunk.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     images = [torch.full((3, 33, 20), 10.0), torch.full((3, 16, 64), 20.0)]
-    net._maps(images)
+    net.maps(images)
     assert seen[0].shape == (2, 3, 64, 64)
     expected = (10 - torch.tensor(TINY.mean)) / torch.tensor(TINY.std)
     torch.testing.assert_close(seen[0][0, :, 32, 19], expected)
@@ -128,7 +128,7 @@ def test_padding_is_zero_after_normalisation():
 
 def test_anchors_of_the_network_lie_on_its_maps():
     net = network()
-    anchors, _, _ = net.proposals(net._maps([noise(64, 96)]))
+    anchors, _, _ = net.proposals(net.maps([noise(64, 96)]))
     for level, (found, size) in enumerate(zip(anchors, TINY.anchor_sizes, strict=True)):
         stride = 4 * 2**level
         cell = cell_anchors(size, TINY.anchor_ratios)

@@ -7,12 +7,12 @@ from typing import Annotated
 
 from annotated_types import Len
 
-from cleave.detectors.common import Detector
-from cleave.rcnn.settings import Share
+from cleave.detectors.regions import RegionDetector
+from cleave.networks.settings import Share
 
 
 @dataclass(frozen=True, kw_only=True)
-class CascadeMaskRCNN(Detector):
+class CascadeMaskRCNN(RegionDetector):
     """Cascade Mask R-CNN (arXiv 1906.09756): the detector of CutLER, CuVLER and CutS3D."""
 
     # The IoU from which a box is an object, stage by stage; detectron2's defaults

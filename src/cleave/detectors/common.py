@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cleave.io.weights import url_file
-from cleave.rcnn.settings import Architecture, Losses, Parts
+from cleave.networks.settings import Common
 from cleave.types import Image, MaskSet
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from cleave.rcnn.network import RCNN
+    from cleave.networks.network import PyramidNetwork
     from cleave.rounds import Learn
     from cleave.training.samples import Annotations, Read
 
@@ -29,11 +29,11 @@ TRUNKS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detector(Parts):
-    """A network of this package as a plugin; subclasses say how many box heads it has."""
+class Detector(Common):
+    """A network of this package as a plugin; subclasses say which one."""
 
     # What round 0 begins with: "random", a name of TRUNKS (fetched once), or a file: a trunk, or
-    # with `whole` a detector, in any format that rcnn.checkpoints reads. Papers: dino.
+    # with `whole` a detector, in any format that is known for it. Papers: dino.
     weights: str = "random"
     whole: bool = False  # the file holds a detector, not a trunk alone
     sha256: str | None = None  # of the file, where it is to be checked
@@ -42,53 +42,55 @@ class Detector(Parts):
     saw_labels: ClassVar[str] = ""
     licence: ClassVar[str] = "Apache-2.0; weights are of whoever trained them"
     # Fields that a training does not read: a change of them trains nothing anew.
-    only_predict: ClassVar[tuple[str, ...]] = (
-        *("rpn_before_nms_test", "rpn_after_nms_test", "score_floor", "nms", "detections"),
-        *("min_side", "max_side"),
-    )
-
-    @property
-    def stages(self) -> tuple[float, ...]:
-        """The IoU from which a box is an object, for each box head."""
-        raise NotImplementedError
+    only_predict: ClassVar[tuple[str, ...]] = ("detections", "min_side", "max_side")
+    # Losses that are not changed in any way: theirs is the class that a recipe's `losses` are of.
+    plain_losses: ClassVar[Any]
 
     @property
     def files(self) -> tuple[str, ...]:
         """Files of the user's that a training from the beginning reads."""
         return () if self.weights == "random" or self.weights in TRUNKS else (self.weights,)
 
-    @property
-    def architecture(self) -> Architecture:
-        """What the network is built from."""
-        shared = {field.name: getattr(self, field.name) for field in fields(Parts)}
-        return Architecture(**shared, ious=self.stages)
+    def network(self, losses: Any) -> PyramidNetwork:
+        """A network with random weights, drawn from torch's global generator.
 
-    def network(self, losses: Losses) -> RCNN:
-        """A network with random weights, drawn from torch's global generator."""
-        from cleave.rcnn.network import build
+        Args:
+            losses: of the class of `plain_losses`.
+        """
+        raise NotImplementedError
 
-        return build(self.architecture, losses)
+    def read(self, path: Path, network: nn.Module, sha256: str | None = None) -> None:
+        """Fills a network from a file that holds one, in any format that is known for it.
 
-    def begin(self, network: RCNN) -> None:
+        Raises:
+            DataError: a file that is missing, unreadable or does not fit.
+        """
+        raise NotImplementedError
+
+    def found(
+        self, network: nn.Module, images: Iterable[Image], batch: int, device: str
+    ) -> Iterator[MaskSet]:
+        """What a trained network says; see `predict`."""
+        raise NotImplementedError
+
+    def begin(self, network: PyramidNetwork) -> None:
         """Fills a network with the weights that round 0 begins with.
 
         Raises:
             DataError: a file that is missing, unreadable or does not fit.
         """
-        from cleave.rcnn.checkpoints import read_detector, read_trunk
+        from cleave.networks.weights import read_trunk
 
         if self.weights == "random":
             return
         path = Path(self.weights)
         if url := TRUNKS.get(self.weights):
             path = url_file(url, instead="Or give a downloaded file as weights:")
-        (read_detector if self.whole else read_trunk)(path, network, sha256=self.sha256)
+        (self.read if self.whole else read_trunk)(path, network, sha256=self.sha256)
 
-    def resume(self, network: RCNN, checkpoint: Path) -> None:
+    def resume(self, network: PyramidNetwork, checkpoint: Path) -> None:
         """Fills a network with the weights of an earlier round."""
-        from cleave.rcnn.checkpoints import read_detector
-
-        read_detector(checkpoint, network)
+        self.read(checkpoint, network)
 
     def fit(
         self,
@@ -140,11 +142,9 @@ class Detector(Parts):
         Raises:
             DataError: the checkpoint cannot be read or is of another detector.
         """
-        from cleave.rcnn.predict import predict
-
-        network = self.network(Losses(drop_loss=False))  # losses are not asked for
+        network = self.network(self.plain_losses)  # losses are not asked for
         self.resume(network, Path(checkpoint))
-        return predict(network, images, batch=batch, device=device)
+        return self.found(network, images, batch, device)
 
 
 def fit(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Len
 
-from cleave.detectors.common import Detector
+from cleave.detectors.regions import RegionDetector
+from cleave.networks.settings import Share
 from cleave.ops.targets import Detections, Targets
-from cleave.rcnn.settings import Architecture, Losses, Share
+from cleave.rcnn.settings import Architecture, Losses
 from cleave.spec import ConfigError
 from cleave.types import Size
 
@@ -27,7 +28,7 @@ _DEPTHS = {"resnet18": 18, "resnet50": 50}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detectron2(Detector):
+class Detectron2(RegionDetector):
     """The reference that ours are measured by: same fields, same weights, same training loop.
 
     Its checkpoints have detectron2's names; both kinds of detector read those of the other.

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 from annotated_types import Len
 
-from cleave.detectors.common import Detector
-from cleave.rcnn.settings import Count, Positive, Share
+from cleave.detectors.regions import RegionDetector
+from cleave.networks.settings import Count, Positive, Share
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskRCNN(Detector):
+class MaskRCNN(RegionDetector):
     """Mask R-CNN (arXiv 1703.06870) on a feature pyramid, with one box head."""
 
     iou: Share = 0.5  # from which a proposal is an object; detectron2's default

@@ -2,38 +2,24 @@
 
 The defaults are CutLER's (arXiv 2301.11320; its Base-RCNN-FPN.yaml and
 cascade_mask_rcnn_R_50_FPN.yaml, called "CutLER" below) and, where those are silent, detectron2's
-(config/defaults.py, called "defaults"). Image sides, boxes and anchors are in pixels.
+(config/defaults.py, called "defaults"). Boxes and anchors are in pixels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
-from annotated_types import Ge, Gt, Le, Len
+from annotated_types import Len
 
+from cleave.networks.settings import Common, Count, Positive, Share
 from cleave.spec import ConfigError
-
-Count = Annotated[int, Gt(0)]
-Share = Annotated[float, Ge(0), Le(1)]
-Positive = Annotated[float, Gt(0)]
-Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What Mask R-CNN and Cascade Mask R-CNN have in common.
+class Parts(Common):
+    """What Mask R-CNN and Cascade Mask R-CNN have in common."""
 
-    `norm` is that of the trunk, `fpn_norm` that of the pyramid. "sync" shares the statistics of
-    several GPUs and is "batch" in a single process; "frozen" keeps those of the loaded weights;
-    "group" does not depend on the batch.
-    """
-
-    trunk: Literal["resnet50", "resnet18", "mobilenet_v3_small", "mobilenet_v3_large"] = "resnet50"
-    classes: Count = 1  # CutLER: one class, "object"
-    norm: Literal["batch", "sync", "frozen", "group"] = "sync"  # CutLER
-    fpn_norm: Literal["none", "batch", "sync", "group"] = "sync"  # CutLER; defaults: none
-    fpn_channels: Count = 256  # defaults
     anchor_sizes: Annotated[tuple[Positive, ...], Len(5, 5)] = (32.0, 64.0, 128.0, 256.0, 512.0)
     anchor_ratios: Annotated[tuple[Positive, ...], Len(1)] = (0.5, 1.0, 2.0)  # height / width
     rpn_batch: Count = 256  # anchors an image in the loss; defaults
@@ -54,19 +40,11 @@ class Parts:
     mask_channels: Count = 256  # defaults
     score_floor: Share = 0.0  # detections must score above it; CutLER
     nms: Share = 0.5  # IoU; defaults
-    detections: Count = 100  # an image; CutLER
-    min_side: Count = 800  # to which an image's short side is resized for detection; defaults
-    max_side: Count = 1333  # which its long side must not exceed; defaults
-    mean: Triple = (123.675, 116.28, 103.53)  # RGB in 0..255; CutLER
-    std: Triple = (58.395, 57.12, 57.375)  # CutLER
 
     def __post_init__(self):
+        super().__post_init__()
         if self.rpn_low > self.rpn_high:
             raise ConfigError(f"rpn_low {self.rpn_low} is above rpn_high {self.rpn_high}")
-        if min(self.std) <= 0:
-            raise ConfigError(f"std: expected three positive numbers, got {self.std}")
-        if self.max_side < self.min_side:
-            raise ConfigError(f"max_side {self.max_side} is below min_side {self.min_side}")
 
 
 @dataclass(frozen=True, kw_only=True)

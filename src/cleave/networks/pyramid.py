@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.ops import FrozenBatchNorm2d
 
-from cleave.rcnn.settings import Parts
+from cleave.networks.settings import Common
 
 GROUPS = 32  # of group normalisation, arXiv 1803.08494
 MOBILE_EPSILON = 1e-3  # of MobileNetV3's batch normalisation, arXiv 1905.02244
@@ -112,7 +112,7 @@ def _convolution(inputs: int, outputs: int, side: int, norm: str) -> nn.Module:
     return block
 
 
-def make_trunk(parts: Parts) -> ResNetTrunk | MobileTrunk:
+def make_trunk(parts: Common) -> ResNetTrunk | MobileTrunk:
     """The trunk that a config names, with random weights."""
     kind = ResNetTrunk if parts.trunk.startswith("resnet") else MobileTrunk
     return kind(parts.trunk, parts.norm)

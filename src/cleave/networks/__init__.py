@@ -1,0 +1,1 @@
+"""What the detectors of this package share: trunk, pyramid, weights files, prediction."""
