@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cleave.ops.resample import average, upsample_nearest
+from cleave.ops.resample import average, bilinear, upsample_nearest
 from cleave.types import Size
 
 sides = st.integers(1, 23)
@@ -48,3 +48,27 @@ def test_average_of_a_mask_is_the_share_covered():
     mask = np.zeros((8, 8), bool)
     mask[:4, :6] = True
     np.testing.assert_array_equal(average(mask, Size(2, 2)), [[1, 0.5], [0, 0]])
+
+
+@pytest.mark.parametrize("target", [Size(1, 1), Size(3, 9), Size(5, 4), Size(31, 40)])
+@pytest.mark.parametrize("source", [Size(1, 1), Size(1, 7), Size(5, 4), Size(12, 9)])
+def test_bilinear_is_torchs(source, target):
+    torch = pytest.importorskip("torch")
+    values = np.random.default_rng(0).random((2, *source)).astype(np.float32)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(values)[None], target, mode="bilinear", align_corners=False
+    )
+    found = bilinear(values, target)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected[0].numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 0.7, 1.0])
+def test_bilinear_by_a_factor_is_torchs(scale):
+    torch = pytest.importorskip("torch")
+    values = np.random.default_rng(0).random((2, 13, 10)).astype(np.float32)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(values)[None], scale_factor=scale, mode="bilinear", align_corners=False
+    )[0].numpy()
+    found = bilinear(values, Size(*expected.shape[1:]), (1 / scale, 1 / scale))
+    np.testing.assert_allclose(found, expected, atol=1e-6)

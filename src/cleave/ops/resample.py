@@ -54,3 +54,36 @@ def _overlap(source: int, target: int) -> Array:
     upper = np.minimum(edges[1:, None], cells[None, 1:])
     lower = np.maximum(edges[:-1, None], cells[None, :-1])
     return np.maximum(upper - lower, 0) / source
+
+
+def bilinear(values: Array, size: Size, step: tuple[float, float] | None = None) -> Array:
+    """Linear interpolation between cell centres; beyond the outermost ones the edge is held.
+
+    torch's `interpolate(mode="bilinear", align_corners=False)`: no antialiasing, so a cell of a
+    coarser grid sees four source cells and not all that it covers.
+
+    Args:
+        values: (..., h, w) float.
+        size: of the result.
+        step: source cells from one target cell to the next, down and right; h / H and w / W by
+            default. torch takes 1 / `scale_factor` where that is given, whatever the rounded size.
+
+    Returns:
+        (..., H, W) of the same dtype.
+    """
+    height, width = values.shape[-2:]
+    down, right = step or (height / size.height, width / size.width)
+    rows = _between(height, size.height, down).astype(values.dtype)
+    columns = _between(width, size.width, right).astype(values.dtype)
+    return rows @ values @ columns.T
+
+
+def _between(source: int, target: int, step: float) -> Array:
+    """(target, source) float64, the weights of the source cells; each row sums to 1."""
+    places = np.clip((np.arange(target) + 0.5) * step - 0.5, 0, source - 1)
+    before = np.minimum(places.astype(np.int64), max(source - 2, 0))
+    weights = np.zeros((target, source))
+    rows = np.arange(target)
+    weights[rows, before] = 1 - (places - before)
+    weights[rows, np.minimum(before + 1, source - 1)] += places - before
+    return weights
