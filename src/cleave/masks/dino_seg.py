@@ -67,7 +67,7 @@ class DinoSeg:
         if attention is None:
             raise ConfigError(
                 "features: dino_seg needs the CLS token's attention, which these features lack; "
-                "name features of a transformer with a CLS token, such as kind 'vit'"
+                "name a features section of kind 'vit' with cls_attention: true"
             )
         maps = attention.astype(np.float64)
         if self.head is not None:

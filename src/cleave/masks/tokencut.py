@@ -20,11 +20,16 @@ class TokenCut:
 
     The seed is the patch with the largest |x|; the side of the mean that holds it is the
     foreground, so the result does not depend on the sign of x. The paper builds its graph with a
-    threshold of .2 (main_tokencut.py:110) and refines with a bilateral solver in its
-    segmentation variant only.
+    threshold of .2 (main_tokencut.py:110).
+
+    The paper's rows of object discovery (CorLoc) are boxes of the patch mask, its rows "+ BS" of
+    saliency are masks from the bilateral solver: `refine: bilateral` (get_saliency.py:147-155).
+    The patch mask is the default because the boxes are the published comparison here. Where the
+    refined mask has an IoU below .5 with the patch mask, this class drops it, as for all
+    methods; the code negates it for its pictures and scores the soft map all the same.
     """
 
-    refine: Refinement = "none"  # for boxes the paper takes the patch mask (Sec. 3.3)
+    refine: Refinement = "none"  # patch mask: object_discovery.py:56-90; "+ BS": bilateral
     working_size: Annotated[int, Gt(0)] = 480  # px, of the refinement if there is one
 
     needs: ClassVar[frozenset[str]] = frozenset({"graph"})

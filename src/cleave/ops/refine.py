@@ -8,10 +8,12 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
+from cleave.ops.bilateral import bilateral_solver
+from cleave.ops.components import fill_holes
 from cleave.ops.resample import upsample_nearest
 from cleave.types import Array, CleaveError, Size
 
-Refinement = Literal["crf", "guided", "none"]
+Refinement = Literal["crf", "bilateral", "guided", "none"]
 Filter = Callable[[Array], Array]  # (H, W) bool before -> (H, W) bool after
 
 
@@ -27,7 +29,9 @@ def refine(
 
     The steps and their order are CutLER's (arXiv 2301.11320, Sec. 3.2; maskcut.py:374-405):
     upsample to the working size, filter, fill holes, compare before with after, resize to `size`.
-    `none` only upsamples, straight to `size`. Empty masks are not filtered.
+    `none` only upsamples, straight to `size`. Empty masks are not filtered. `bilateral` is
+    TokenCut's filter (`cleave.ops.bilateral`), which here takes CutLER's place in the same steps;
+    TokenCut itself works at the size of the image, and rejects nothing.
 
     Args:
         pixels: (H', W', 3) uint8 RGB; its size is the working size (CutLER: 480 x 480).
@@ -50,10 +54,11 @@ def refine(
     occupied = np.flatnonzero(masks.any((1, 2)))
     if len(occupied) == 0:
         return refined, np.zeros(len(masks), bool)
-    filtered = {"crf": dense_crf, "guided": guided_filter}[how](pixels)
+    makers = {"crf": dense_crf, "bilateral": bilateral_solver, "guided": guided_filter}
+    filtered = makers[how](pixels)
     for index in occupied:
         before = upsample_nearest(masks[index], work)
-        after = ndimage.binary_fill_holes(filtered(before))
+        after = fill_holes(filtered(before))
         if (before & after).sum() >= minimum_iou * (before | after).sum():
             refined[index] = resize_mask(after, size)
     return refined, refined.any((1, 2))
