@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from training_toys import Toy, ToyBatches, settings  # noqa: E402
 
+from cleave.io import processes  # noqa: E402
 from cleave.io.checkpoints import load_state  # noqa: E402
 from cleave.spec import ConfigError  # noqa: E402
 from cleave.training import parallel  # noqa: E402
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import json, logging, sys
 from pathlib import Path
-from cleave.training import parallel
+from cleave.io import processes
 from cleave.training.loop import train
 from cleave.types import CleaveError
 from tests.unit.training_toys import Toy, ToyBatches, settings
@@ -37,9 +38,9 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
 chosen = settings(processes=2, **options["settings"])
 try:
-    if not parallel.launch(2, ["-c", Path(sys.argv[3]).read_text(), *sys.argv[1:]]):
-        with parallel.group(2, "cpu") as device:
-            rank, _ = parallel.place()
+    if not processes.launch(2, ["-c", Path(sys.argv[3]).read_text(), *sys.argv[1:]]):
+        with processes.group(2, "cpu") as device:
+            rank, _ = processes.place()
             batches = ToyBatches(chosen, side=options["side"])
             if rank == options.get("killed"):
                 batches.kill_at = (13, 0)
@@ -171,10 +172,10 @@ def test_sync_norms_become_plain_ones_with_the_same_names_and_weights():
 
 
 def test_one_process_launches_nothing():
-    assert not parallel.launch(1)
-    with parallel.group(1, "cpu") as device:
+    assert not processes.launch(1)
+    with processes.group(1, "cpu") as device:
         assert device == "cpu"
-        assert parallel.place() == (0, 1)
+        assert processes.place() == (0, 1)
         network = nn.Linear(1, 1)
         assert parallel.spread(network) is network
 
@@ -182,11 +183,11 @@ def test_one_process_launches_nothing():
 def test_another_number_of_processes_than_asked_for_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("LOCAL_RANK", "0")
-    with pytest.raises(ConfigError, match="processes: 2, but 3"), parallel.group(2, "cpu"):
+    with pytest.raises(ConfigError, match="processes: 2, but 3"), processes.group(2, "cpu"):
         pass
     monkeypatch.setenv("WORLD_SIZE", "2")
     with (
         pytest.raises(ConfigError, match="processes: 2, but 0 GPUs are visible"),
-        parallel.group(2, "cuda"),
+        processes.group(2, "cuda"),
     ):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)

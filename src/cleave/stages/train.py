@@ -24,7 +24,7 @@ def run(job: Job) -> None:
     The weights are of the run as a whole or not there: all that is unfinished lies in a folder
     beside them. With several processes, the first one makes the files.
     """
-    from cleave.training.parallel import group, launch, place
+    from cleave.io.processes import group, launch, place
     from cleave.training.samples import Annotations
 
     learn = build(Learn, job.spec["learn"], "learn")

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from cleave.io import processes
 from cleave.io.checkpoints import save_state, write_torch
 from cleave.io.weights import read_tensors
 from cleave.ops.seeds import mix
@@ -71,7 +72,7 @@ def train(
             weights to begin with. Its own random numbers must come from torch's global generator,
             which is seeded before each micro batch.
         batches: see `Source`.
-        device: from `parallel.group`, if there are several processes.
+        device: from `processes.group`, if there are several processes.
         identity: plain values that a checkpoint must agree in, beside settings and seed.
         seconds: stop with a checkpoint at the first step that ends after this time.
 
@@ -101,7 +102,7 @@ class Run:
     ):  # fmt: skip
         self.batches, self.settings, self.folder = batches, settings, folder
         self.device, self.seed, self.identity = device, seed, dict(identity)
-        self.rank, self.world = parallel.place()
+        self.rank, self.world = processes.place()
         self.network = network.to(device).train()
         if self.world > 1 and device.type == "cpu":
             parallel.without_sync_norms(network)
@@ -205,7 +206,7 @@ class Run:
         """Each loss and their sum: means over micro batches and processes."""
         names = sorted(parts[0])
         stacked = torch.stack([torch.stack([part[n].float() for n in names]) for part in parts])
-        means = parallel.mean(stacked.mean(0)).tolist()
+        means = processes.mean(stacked.mean(0)).tolist()
         return {**dict(zip(names, means, strict=True)), "loss": sum(means)}
 
     def not_finite(self, what: str) -> TrainingError:
@@ -216,7 +217,7 @@ class Run:
 
     def agree(self, stop: bool) -> bool:
         """Whether any process wants to stop."""
-        return bool(parallel.mean(torch.tensor(float(stop), device=self.device)) > 0)
+        return bool(processes.mean(torch.tensor(float(stop), device=self.device)) > 0)
 
     def peak(self) -> int | None:
         """Most bytes of GPU memory in use since the last call."""

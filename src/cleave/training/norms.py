@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cleave.training import parallel
+from cleave.io import processes
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class _Statistics:
         mean = self.layer.running_mean.double().cpu()
         # the layer keeps the unbiased variance; its count is that of all processes if it is sync
         shared = isinstance(self.layer, nn.SyncBatchNorm)
-        count = seen * (parallel.place()[1] if shared else 1)
+        count = seen * (processes.place()[1] if shared else 1)
         variance = self.layer.running_var.double().cpu() * ((count - 1) / count)
         self.mean += mean * seen
         self.square += (variance + mean.square()) * seen
@@ -85,7 +85,7 @@ class _Statistics:
     def write(self) -> None:
         here = self.layer.running_mean.device  # nccl carries what lies on GPUs only
         sums = torch.cat([self.mean, self.square, torch.tensor([float(self.total)])])
-        mean, square, total = parallel.mean(sums.to(here)).split([len(self.mean)] * 2 + [1])
+        mean, square, total = processes.mean(sums.to(here)).split([len(self.mean)] * 2 + [1])
         if total:
             mean, square = mean / total, square / total
             self.layer.running_mean.copy_(mean)
