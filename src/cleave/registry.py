@@ -42,6 +42,7 @@ PLUGINS: dict[str, dict[str, str]] = {
         "cleave3d": "cleave.masks.cleave3d:Cleave3D",
         "cuts3d": "cleave.masks.cuts3d:CutS3D",
         "dino_seg": "cleave.masks.dino_seg:DinoSeg",
+        "divide_conquer": "cleave.masks.divide_conquer:DivideConquer",
         "freesolo": "cleave.masks.freesolo:FreeSOLO",
         "lost": "cleave.masks.lost:Lost",
         "maskcut": "cleave.masks.maskcut:MaskCut",
