@@ -46,6 +46,8 @@ PLUGINS: dict[str, dict[str, str]] = {
         "freesolo": "cleave.masks.freesolo:FreeSOLO",
         "lost": "cleave.masks.lost:Lost",
         "maskcut": "cleave.masks.maskcut:MaskCut",
+        "maskdistill": "cleave.masks.maskdistill:MaskDistill",
+        "promerge": "cleave.masks.promerge:ProMerge",
         "tokencut": "cleave.masks.tokencut:TokenCut",
     },
     "detectors": {

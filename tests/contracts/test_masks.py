@@ -50,6 +50,7 @@ def scene(method, classes, depth, size):
             max(size.height // grid.height, 1),
             cls=unit[classes > 0].sum(0),
             attention=(seen / seen.sum()).astype(np.float32)[None],
+            cls_query=(np.arange(unit.shape[2]) > 0).astype(np.float32),
         ),
         "graph": graph,
         "graphs": (graph, coarser(classes, size)),
