@@ -91,11 +91,13 @@ def panel(
     """
     pixels = make("datasets", source.images.spec).read(source.record).pixels
     large = resized(pixels, thumbnail_size(source.record.size, DRAWN), smooth=True)
-    objects = None if truth is None else _shrunk(truth, large.shape[:2])
+    objects = None if truth is None else shrunk(truth, large.shape[:2])
 
     def save(name: str, picture: Array, *, patches: bool = False) -> str:
         small = resized(picture, source.size, smooth=not patches)
-        return _save(small, folder, f"{source.dataset}-{source.record.number}-{name}.webp", patches)
+        return write_picture(
+            small, folder, f"{source.dataset}-{source.record.number}-{name}.webp", patches
+        )
 
     seen = [Picture("photo", save("photo", pixels))]
     for index, (title, picture, patches) in enumerate(_stages(source)):
@@ -105,8 +107,8 @@ def panel(
     def made(method: str) -> Picture:
         found = masks[method]
         shown = to_draw(found) if "recipe" in source.entry["masks"][method] else found
-        shrunk = _shrunk([annotation["segmentation"] for annotation in shown], large.shape[:2])
-        file, iou = save(method, _drawn(large, shrunk, objects)), best_iou.get(method)
+        small = shrunk([annotation["segmentation"] for annotation in shown], large.shape[:2])
+        file, iou = save(method, drawn(large, small, objects)), best_iou.get(method)
         part = "" if len(shown) == len(found) else f"{len(shown)} of "
         note = ("" if iou is None else f"IoU {iou:.0f}, ") + part + _count(len(found), "mask")
         return Picture(method, file, note, method, iou is not None and 0 < top == iou)
@@ -114,7 +116,7 @@ def panel(
     lines = [[method and made(method) for method in row] for row in layout.rows]
     if objects is not None or boxes is not None:
         if objects is not None:
-            picture, count = _drawn(large, objects, None), _count(len(objects), "object")
+            picture, count = drawn(large, objects, None), _count(len(objects), "object")
         else:
             picture, count = _boxed(large, boxes or ()), _count(len(boxes or ()), "box", "es")
         first = Picture("truth", save("truth", picture), count)
@@ -147,11 +149,11 @@ def _count(number: int, what: str, more: str = "s") -> str:
 
 def _boxed(photo: Array, boxes: Sequence[Mapping[str, Any]]) -> Array:
     """Boxes over the photo, all but their outlines pale."""
-    masks = _shrunk(boxes, photo.shape[:2])
+    masks = shrunk(boxes, photo.shape[:2])
     return overlay(photo, MaskSet(Size(*photo.shape[:2]), masks, np.ones(len(masks))), opacity=0.15)
 
 
-def _shrunk(encoded: Sequence[Mapping[str, Any]], size: Sequence[int]) -> Array:
+def shrunk(encoded: Sequence[Mapping[str, Any]], size: Sequence[int]) -> Array:
     """(M, H, W) bool masks at another size; one at a time, for photos may be large."""
     masks = np.zeros((len(encoded), *size), bool)
     for mask, code in zip(masks, encoded, strict=True):
@@ -164,7 +166,7 @@ def _shrunk(encoded: Sequence[Mapping[str, Any]], size: Sequence[int]) -> Array:
     return masks
 
 
-def _drawn(photo: Array, masks: Array, objects: Array | None) -> Array:
+def drawn(photo: Array, masks: Array, objects: Array | None) -> Array:
     """Masks over the photo, in the colours of the objects that they find where there are any."""
     shown = MaskSet(Size(*photo.shape[:2]), masks, np.ones(len(masks)))
     if objects is None or not len(masks):
@@ -207,7 +209,8 @@ def _stages(source: Source) -> Iterator[tuple[str, Array, bool]]:
             yield f"eigenvector {name}", diverging(vector), True
 
 
-def _save(picture: Array, folder: Path, name: str, lossless: bool) -> str:
+def write_picture(picture: Array, folder: Path, name: str, lossless: bool = False) -> str:
+    """Saves a picture among the assets of the report; its place relative to the page."""
     from PIL import Image
 
     path = folder / "assets" / name

@@ -1,4 +1,4 @@
-"""The report: one HTML page with small pictures beside it, readable without a network."""
+"""The report: an HTML page, and one of all methods face to face, readable without a network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from cleave import __version__, paths
 from cleave.io.atomic import replacing
-from cleave.report import curves, dataset, gallery, recipes
+from cleave.report import curves, dataset, faceoff, gallery, recipes
 from cleave.report.methods import Family, expanded, labels, method_colours, ordered
 from cleave.report.settings import read_settings
 from cleave.report.timings import read_timings
@@ -18,11 +18,11 @@ MANY = 16  # rows of a plot from which it is behind a click
 
 
 def build(summary: Mapping[str, Any], output: Path) -> None:
-    """Writes the page and its pictures.
+    """Writes the pages and their pictures.
 
     Args:
         summary: `Config.summary`, parsed.
-        output: index.html; `assets` beside it is emptied first.
+        output: index.html, written last; `assets` beside it is emptied first.
     """
     folder = Path(output).parent
     shutil.rmtree(folder / "assets", ignore_errors=True)
@@ -36,8 +36,12 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
     datasets = [
         dataset.section(name, summary, families, colours, folder) for name in summary["datasets"]
     ]
-    html = _template().render(
-        version=__version__,
+    faced = faceoff.build(summary, colours, folder)
+    _write(folder / faceoff.FILE, faceoff.FILE, datasets=faced)
+    _write(
+        output,
+        "report.html",
+        faceoff=faceoff.FILE if faced else "",
         labels=labels(summary, families),
         colours=colours,
         datasets=datasets,
@@ -51,6 +55,10 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
         trainings=recipes.training_times(rounds),
         settings=read_settings(summary, {d["name"]: d["specs"] for d in datasets}, rounds),
     )
+
+
+def _write(output: Path, template: str, **shown: Any) -> None:
+    html = _templates().get_template(template).render(version=__version__, **shown)
     with replacing(output) as temporary:
         temporary.write_text(html, encoding="utf-8")
 
@@ -83,7 +91,7 @@ def _learning(
     }
 
 
-def _template():
+def _templates():
     import jinja2
 
     return jinja2.Environment(
@@ -92,4 +100,4 @@ def _template():
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    ).get_template("report.html")
+    )
