@@ -265,7 +265,8 @@ def load(raw: Mapping[str, Any]) -> Config:
             except ConfigError as error:
                 errors.append(str(error))
     errors += [] if errors else _rings(sections)
-    errors += [] if errors else [*_wrong_facets(sections), *_without_truth(sections)]
+    checks = (_wrong_facets, _wrong_weights, _without_truth)
+    errors += [] if errors else [error for check in checks for error in check(sections)]
     if errors:
         raise ConfigError("\n".join(errors))
     return Config(sections)
@@ -287,6 +288,18 @@ def _without_truth(sections: Mapping[str, Mapping[str, Section]]) -> list[str]:
             section.plugin.check_truth(getattr(dataset, "truth", None))
         except ConfigError as error:
             errors.append(f"benchmarks.{name}.{error}")
+    return errors
+
+
+def _wrong_weights(sections: Mapping[str, Mapping[str, Section]]) -> list[str]:
+    """Features that name a pre-training of another kind than what they can read."""
+    errors = []
+    for name, section in sections["features"].items():
+        for learned in section.references.get("pretrain", ()):
+            kind = plugin_kind("pretrain", sections["pretrain"][learned].plugin)
+            if kind != (wanted := section.plugin.learned_by):
+                where = f"features.{name}.pretrain: {learned} is of kind {kind!r}"
+                errors.append(f"{where}; valid: sections of kind {wanted!r}")
     return errors
 
 

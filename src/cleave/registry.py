@@ -18,10 +18,13 @@ PLUGINS: dict[str, dict[str, str]] = {
         "voc": "cleave.datasets.voc:Voc",
     },
     "pretrain": {
+        "neighbour_lda": "cleave.pretrain.neighbour_lda:NeighbourLda",
         "rotary": "cleave.pretrain.config:Pretrain",
     },
     "features": {
         "colour": "cleave.backbones.colour:Colour",
+        "kmeans": "cleave.backbones.kmeans:KMeans",
+        "lda": "cleave.backbones.lda:Lda",
         "oracle": "cleave.backbones.oracle:Oracle",
         "rotary": "cleave.backbones.rotary:Rotary",
         "texture": "cleave.backbones.texture:Texture",

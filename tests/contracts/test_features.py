@@ -34,6 +34,22 @@ def rotary_weights(tmp_path_factory):
     QUICK["rotary"] = {"weights": str(path), "size": 64}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def closed_form_weights(tmp_path_factory):
+    """A file of a small random dictionary for the two plugins that read one."""
+    from cleave.ops.dictionary import CHANNELS
+    from cleave.ops.texture import CHANNELS as TEXTURE
+    from cleave.pretrain.closed_form import ClosedForm, save
+
+    rng, count = np.random.default_rng(0), 5
+    shapes = [(CHANNELS,), (CHANNELS, CHANNELS), (count, CHANNELS), (TEXTURE + count,)]
+    shapes += [(count,), (count, count), (TEXTURE + count, 3)]
+    path = tmp_path_factory.mktemp("closed_form") / "weights.safetensors"
+    save(ClosedForm(*(rng.random(shape, np.float32) for shape in shapes)), path)
+    QUICK["lda"] = {"weights": str(path), "size": 64}
+    QUICK["kmeans"] = QUICK["lda"] | {"components": 4}
+
+
 def quick(kind, **fields):
     return make("features", {"kind": kind, **QUICK.get(kind, {}), **fields})
 

@@ -183,3 +183,14 @@ def test_the_readmes_config_is_valid():
     assert blocks
     for block in blocks:
         assert config.load(yaml.safe_load(block)).targets
+
+
+def test_features_that_name_a_pretraining_of_another_kind_are_refused(raw):
+    raw["pretrain"] = {"learned": {"kind": "neighbour_lda", "dataset": "crowded"}}
+    raw["features"] |= {"words": {"kind": "kmeans", "pretrain": "learned"}}
+    config.load(raw)
+    raw["features"] |= {"vit": {"kind": "rotary", "pretrain": "learned"}}
+    with pytest.raises(
+        ConfigError, match=r"features\.vit\.pretrain: learned is of kind 'neigh.*'rot"
+    ):
+        config.load(raw)

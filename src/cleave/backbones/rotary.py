@@ -39,6 +39,7 @@ class Rotary:
     batch: Annotated[int, Gt(0)] = 1  # images at once
 
     gpu: ClassVar[bool] = True
+    learned_by: ClassVar[str] = "rotary"  # the kind of section that makes such weights
     saw_labels: ClassVar[str] = ""
     licence: ClassVar[str] = "Apache-2.0; the weights are of whoever trained them"
 
