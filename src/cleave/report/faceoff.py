@@ -141,7 +141,7 @@ def _row(
 
     def save(title: str, picture: Array) -> str:
         return gallery.write_picture(
-            picture, folder, f"faceoff-{name}-{seen.record.number}-{title}.webp"
+            picture, folder, f"faceoff/{name}-{seen.record.number}-{title}.webp"
         )
 
     cells = []
