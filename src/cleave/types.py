@@ -178,6 +178,8 @@ class MaskSet:
         if self.detected is not None:
             _require_shape("detected", self.detected, (m, 4))
         _require(bool(np.isfinite(self.scores).all()), "scores hold NaN or infinity")
+        inside = self.parents is None or bool(((self.parents >= -1) & (self.parents < m)).all())
+        _require(inside, f"parents: expected indices of {m} masks, or -1, got {self.parents}")
 
     @classmethod
     def empty(cls, size: Size) -> MaskSet:
@@ -187,13 +189,17 @@ class MaskSet:
         return len(self.masks)
 
     def __getitem__(self, index) -> MaskSet:
-        """Pick masks by a slice, an index array or a boolean array; parents are dropped."""
+        """Pick masks by a slice, an index array or a boolean array.
+
+        A mask whose parent is left out gets the nearest of its ancestors that stays.
+        """
         index = np.arange(len(self))[index].reshape(-1)
         picked = {
             name: None if (value := getattr(self, name)) is None else value[index]
             for name in ("masks", "scores", "labels", "trust", "detected")
         }
-        return replace(self, **picked, parents=None)
+        parents = None if self.parents is None else _nearest_kept(self.parents, index)
+        return replace(self, **picked, parents=parents)
 
     @property
     def boxes(self) -> Array:
@@ -215,6 +221,23 @@ class MaskSet:
     def areas(self) -> Array:
         """(M,) int64 pixels."""
         return self.masks.sum((1, 2), dtype=np.int64)
+
+
+def _nearest_kept(parents: Array, kept: Array) -> Array:
+    """(K,) int64: where the nearest ancestor of each kept mask that is kept too now stands, or -1.
+
+    Raises:
+        DataError: masks that are in each other, in a ring.
+    """
+    places = np.full(len(parents) + 1, -1, np.int64)  # the last one: of no parent
+    places[kept[::-1]] = np.arange(len(kept))[::-1]  # of a mask that is picked twice the first
+    above = parents[kept]
+    for _ in range(len(parents) + 1):
+        lost = (above >= 0) & (places[above] < 0)
+        if not lost.any():
+            return places[above]
+        above = np.where(lost, parents[above], above)
+    raise DataError("parents: some masks are in each other, in a ring")
 
 
 @dataclass(frozen=True)

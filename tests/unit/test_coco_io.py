@@ -135,6 +135,8 @@ def test_results_come_back_as_masks(written, tmp_path):
     for image_id, masks in masksets.items():
         np.testing.assert_array_equal(ours[image_id].masks, masks.masks)
         np.testing.assert_array_equal(ours[image_id].scores, masks.scores)
+        if len(masks):
+            np.testing.assert_array_equal(ours[image_id].parents, masks.parents)
         for one, other in zip(
             ours.annotations(image_id), theirs.annotations(image_id), strict=True
         ):
@@ -147,6 +149,14 @@ def test_results_come_back_as_masks(written, tmp_path):
     for name in ("boxes.json", "missing.json"):
         with pytest.raises(DataError, match="not a list of COCO results"):
             ResultFile(tmp_path / name, records)
+
+
+def test_results_say_nothing_of_parents_where_there_are_none(tmp_path):
+    """As COCO results lists always were."""
+    flat = MaskSet(Size(2, 2), np.ones((1, 2, 2), bool), np.ones(1))
+    write_results(tmp_path / "flat.json", [record("a", flat.size)], [("a", flat)])
+    (result,) = json.loads((tmp_path / "flat.json").read_text())
+    assert sorted(result) == ["area", "bbox", "category_id", "image_id", "score", "segmentation"]
 
 
 def test_results_of_masks_equal_results_of_files(written, tmp_path):

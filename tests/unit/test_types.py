@@ -90,6 +90,7 @@ REFUSED = {
     "NaN scores": (lambda: masks(scores=filled(2, value=NAN)), "scores hold NaN"),
     "labels": (lambda: masks(labels=zeros(1)), "labels: expected 2 entries, got 1"),
     "parents": (lambda: masks(parents=zeros(3)), "parents: expected 2 entries"),
+    "strangers": (lambda: masks(parents=np.array([-1, 2])), "parents: expected indices of 2"),
     "trust": (lambda: masks(trust=zeros(1, 3, 4)), "trust: expected 2 entries"),
 }
 
@@ -141,6 +142,40 @@ def test_boxes_and_areas_as_pixels_say(seed, count):
         assert area == len(pixels)
 
 
+def parents_naive(parents, picked):
+    """Up the tree from each picked mask until one is picked too."""
+    found = []
+    for mask in picked:
+        above = parents[mask]
+        while above >= 0 and above not in picked:
+            above = parents[above]
+        found.append(picked.index(above) if above >= 0 else -1)
+    return found
+
+
+@given(st.integers(0, 9999), st.integers(0, 9))
+def test_children_of_what_is_left_out_go_to_the_nearest_ancestor_that_stays(seed, count):
+    rng = np.random.default_rng(seed)
+    names = rng.permutation(count)  # a parent may come after its children
+    parents = np.full(count, -1)
+    for i in range(1, count):
+        parents[names[i]] = rng.choice([-1, names[rng.integers(i)]])
+    found = dataclasses.replace(some_masks(seed, count), parents=parents)
+    picked = rng.permutation(count)[: rng.integers(count + 1)]
+    expected = parents_naive(parents.tolist(), picked.tolist())
+    assert found[picked].parents.tolist() == expected
+    assert found[np.sort(picked)[::-1]][::-1].parents.tolist() == parents_naive(
+        parents.tolist(), sorted(picked.tolist())
+    )
+    assert dataclasses.replace(found, parents=None)[picked].parents is None
+
+
+def test_a_ring_of_parents_is_refused_where_it_is_walked():
+    ring = dataclasses.replace(some_masks(0, 3), parents=np.array([1, 0, 0]))
+    with pytest.raises(DataError, match="in a ring"):
+        ring[2]
+
+
 @pytest.mark.parametrize(
     ("index", "picked"),
     [
@@ -160,7 +195,7 @@ def test_picking_masks(index, picked):
     assert len(some) == len(picked)
     for name in ("masks", "scores", "labels", "trust"):
         np.testing.assert_array_equal(getattr(some, name), getattr(found, name)[picked])
-    assert some.parents is None
+    assert some.parents.tolist() == parents_naive(found.parents.tolist(), picked)
     assert some.notes == {"cuts": 3.0}
     assert some.size == SIZE
 

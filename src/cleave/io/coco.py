@@ -247,7 +247,10 @@ def merge(
 
 
 def write_predictions(paths: Sequence[Path], output: Path) -> None:
-    """Mask files as a plain COCO results list, for `COCO.loadRes` and evaluators from outside."""
+    """Mask files as a plain COCO results list, for `COCO.loadRes` and evaluators from outside.
+
+    Parents come along, for the hierarchy's metrics: an index among the results of the image.
+    """
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=output.parent) as scratch:
@@ -270,12 +273,13 @@ def write_results(
 
 
 def _write_results(output: Path, images: Iterable[tuple[int, Sequence[Json]]]) -> None:
-    kept = ("area", "bbox", "category_id", "score", "segmentation")
+    kept = ("area", "bbox", "category_id", "parent", "score", "segmentation")
     with replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
         separator = "["
         for number, annotations_of_image in images:
             for annotation in annotations_of_image:
-                result = {name: annotation[name] for name in kept} | {"image_id": number}
+                result = {name: annotation[name] for name in kept if name in annotation}
+                result["image_id"] = number
                 file.write(separator + _dump(result))
                 separator = ","
         file.write(("[" if separator == "[" else "") + "]\n")
