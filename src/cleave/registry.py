@@ -59,6 +59,8 @@ PLUGINS: dict[str, dict[str, str]] = {
         "mask_rcnn": "cleave.detectors.mask_rcnn:MaskRCNN",
         "mask_rcnn_mobilenet": "cleave.detectors.mask_rcnn:MaskRCNNMobileNet",
         "mask_rcnn_resnet18": "cleave.detectors.mask_rcnn:MaskRCNNResNet18",
+        "solov2": "cleave.detectors.solov2:SOLOv2",
+        "solov2_resnet18": "cleave.detectors.solov2:SOLOv2ResNet18",
     },
     "benchmarks": {
         "coco": "cleave.benchmarks.coco:CocoBenchmark",

@@ -8,7 +8,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cleave.rcnn.settings import Losses  # noqa: E402
 from cleave.registry import PLUGINS, lookup, make  # noqa: E402
 from cleave.spec import ConfigError, build, canonical, to_mapping  # noqa: E402
 from cleave.types import Image, MaskSet  # noqa: E402
@@ -20,9 +19,10 @@ TINY = {
     "trunk": "mobilenet_v3_small", "norm": "batch", "fpn_norm": "none", "fpn_channels": 8,
     "rpn_before_nms_test": 40, "rpn_after_nms_test": 30, "box_width": 16, "mask_channels": 8,
     "mask_convolutions": 1, "detections": 10, "min_side": 64, "max_side": 128,
+    "head_convolutions": 1, "head_channels": 8, "feature_channels": 8, "mask_features": 8,
+    "score_floor": 0.0, "nms_floor": 0.0,  # or an untrained SOLOv2 finds nothing
 }  # fmt: skip
 FOREIGN = {"trunk": "resnet18"}  # detectron2 has no MobileNet
-PLAIN = Losses(drop_loss=False)  # what every detector has
 
 
 def constant(value, height, width):
@@ -49,7 +49,7 @@ IMAGES = [
 def section(request):
     known = {field.name for field in dataclasses.fields(lookup("detectors", request.param, ""))}
     tiny = {key: value for key, value in TINY.items() if key in known}
-    if request.param.startswith("mask_rcnn_"):
+    if request.param.startswith(("mask_rcnn_", "solov2_")):
         del tiny["trunk"]  # a fixed one, which is what the kind is for
     if request.param == "detectron2":
         pytest.importorskip("detectron2", reason="detectron2 is not installed")
@@ -57,11 +57,16 @@ def section(request):
     return {"kind": request.param, **tiny}
 
 
+def untrained(section):
+    plugin = make("detectors", section)
+    return plugin.network(plugin.plain_losses)
+
+
 @pytest.fixture
 def checkpoint(section, tmp_path):
     path = tmp_path / "checkpoint.pt"
     torch.manual_seed(0)
-    state = make("detectors", section).network(PLAIN).state_dict()
+    state = untrained(section).state_dict()
     torch.save({"model": state}, path)
     return path
 
@@ -127,5 +132,5 @@ def test_equal_seeds_build_equal_networks(section):
     states = []
     for _ in range(2):
         torch.manual_seed(3)
-        states.append(make("detectors", section).network(PLAIN).state_dict())
+        states.append(untrained(section).state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
