@@ -57,6 +57,16 @@ def test_features_are_those_of_the_network(weights, images, facet, block):
         )
 
 
+def test_attention_of_cls_comes_on_the_grid(weights, images):
+    plain, kept = (
+        Rotary(weights=weights, size=48, cls_attention=on)(images)[0] for on in (False, True)
+    )
+    assert plain.attention is None
+    assert kept.attention.shape == (kept.heads, *kept.grid)
+    assert (kept.attention.sum((1, 2)) < 1).all()  # the rest is CLS's own
+    np.testing.assert_array_equal(plain.facets["key"], kept.facets["key"])
+
+
 def test_a_batch_changes_nothing_and_may_be_cut_short(weights, images):
     one, two = (Rotary(weights=weights, size=48, batch=n)(images) for n in (1, 2))
     for first, second in zip(one, two, strict=True):

@@ -39,6 +39,7 @@ class Oracle:
     instance: Annotated[float, Ge(0)] = 0.2  # how much instances of one class differ
     position: Annotated[float, Ge(0)] = 0.2  # smooth drift over the image
     noise: Annotated[float, Ge(0)] = 0.5  # independent in each patch
+    cls_attention: bool = False  # also an attention of a CLS token, which looks at things
 
     batch: ClassVar[int] = 1
     licence: ClassVar[str] = "Apache-2.0"
@@ -53,18 +54,26 @@ class Oracle:
         )
         grid = Size(seen.height // self.stride, seen.width // self.stride)
         rng = np.random.default_rng([0, zlib.crc32(image.id.encode())])
-        key = self._features(scene(*parse_id(image.id), image.size), grid, rng)
-        return FeatureMap({"key": key.astype(np.float32)}, image.size, seen, self.stride)
-
-    def _features(self, rendered: Rendered, grid: Size, rng: np.random.Generator) -> Array:
-        embeddings = _unit(np.random.default_rng(_SEED), len(CLASSES) + 2)
-        background, shared = embeddings[-2:]
+        rendered = scene(*parse_id(image.id), image.size)
         masks = np.concatenate([rendered.instances, rendered.ignored])
         shares = [pool_depth(mask.astype(np.float32), grid, "area") for mask in masks]
         coverage = np.array(shares).reshape(len(masks), *grid)  # (M, h, w)
-        things = np.zeros((len(masks), DIMENSIONS))
+        key = self._features(rendered, coverage, rng).astype(np.float32)
+        attention = self._attention(coverage, rng) if self.cls_attention else None
+        return FeatureMap({"key": key}, image.size, seen, self.stride, attention=attention)
+
+    def _attention(self, coverage: Array, rng: np.random.Generator) -> Array:
+        """(1, h, w) softmax: e^2 times as much on a thing as beside it, but for noise."""
+        found = np.exp(2 * coverage.sum(0) + self.noise * rng.normal(size=coverage.shape[1:]))
+        return (found / found.sum()).astype(np.float32)[None]
+
+    def _features(self, rendered: Rendered, coverage: Array, rng: np.random.Generator) -> Array:
+        count, *grid = coverage.shape
+        embeddings = _unit(np.random.default_rng(_SEED), len(CLASSES) + 2)
+        background, shared = embeddings[-2:]
+        things = np.zeros((count, DIMENSIONS))
         things[: len(rendered.classes)] = embeddings[rendered.classes]
-        things += self.foreground * shared + self.instance * _unit(rng, len(masks))
+        things += self.foreground * shared + self.instance * _unit(rng, count)
         mixed = np.tensordot(coverage, things, (0, 0))
         mixed += (1 - coverage.sum(0))[..., None] * background
         drift = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in grid), indexing="ij"), -1)

@@ -34,6 +34,7 @@ class Rotary:
     weights: str | None = None  # a file that the stage wrote; None: of the `pretrain` reference
     sha256: str | None = None  # of the weights: another file is refused
     facet: Literal["key", "query", "value", "token"] = "key"  # CutLER, maskcut.py:277: keys
+    cls_attention: bool = False  # keep the attention from CLS to the patches (dino_seg and others)
     block: int = -1  # the block to look into; deeper ones are not computed
     size: Annotated[int, Gt(0)] = 480  # CutLER, maskcut.py:164: squeezed into this square
     batch: Annotated[int, Gt(0)] = 1  # images at once
@@ -75,10 +76,19 @@ class Rotary:
         number = self.block % len(model.blocks)
         with inference():
             values = torch.from_numpy(pixels).to(device()).permute(0, 3, 1, 2).float().div_(255)
-            found = getattr(model(values, [number])[number], self.facet)
+            found = model(values, [number])[number]
+        attention = found.attention.cpu().numpy() if self.cls_attention else [None] * len(images)
+        found = getattr(found, self.facet)
         grid = Size(*(side // patch for side in seen))
         facets = found.reshape(len(images), *grid, -1).contiguous().cpu().numpy()
         return [
-            FeatureMap({self.facet: facet}, image.size, seen, patch, heads=heads)
-            for image, facet in zip(images, facets, strict=True)
+            FeatureMap(
+                {self.facet: facet},
+                image.size,
+                seen,
+                patch,
+                attention=None if looked is None else looked.reshape(heads, *grid),
+                heads=heads,
+            )
+            for image, facet, looked in zip(images, facets, attention, strict=True)
         ]
