@@ -269,7 +269,21 @@ def load(raw: Mapping[str, Any]) -> Config:
     errors += [] if errors else [error for check in checks for error in check(sections)]
     if errors:
         raise ConfigError("\n".join(errors))
-    return Config(sections)
+    config = Config(sections)
+    if errors := _unknown_rows(config):
+        raise ConfigError("\n".join(errors))
+    return config
+
+
+def _unknown_rows(config: Config) -> list[str]:
+    """Benchmarks that compare with a row which their table does not have."""
+    errors = []
+    for name, section in config["benchmarks"].items():
+        rows = [row["of"] for row in config.rows(name)]
+        if (against := getattr(section.plugin, "against", "")) and against not in rows:
+            hint = nearest(against, rows)
+            errors.append(f"benchmarks.{name}.against: no row {against!r}; {hint}")
+    return errors
 
 
 def _rings(sections: Mapping[str, Mapping[str, Section]]) -> list[str]:

@@ -194,3 +194,17 @@ def test_features_that_name_a_pretraining_of_another_kind_are_refused(raw):
         ConfigError, match=r"features\.vit\.pretrain: learned is of kind 'neigh.*'rot"
     ):
         config.load(raw)
+
+
+def test_a_benchmark_compares_with_a_row_of_its_own(raw):
+    for against in ("maskcut", "centre_box"):
+        raw["benchmarks"]["crowded"]["against"] = against
+        config.load(raw)
+    raw["benchmarks"]["crowded"]["against"] = "maskcuts"
+    with pytest.raises(
+        ConfigError, match=r"crowded\.against: no row 'maskcuts'; did you mean 'maskc"
+    ):
+        config.load(raw)
+    raw["benchmarks"]["crowded"] |= {"against": "maskcut", "bootstrap": 0}
+    with pytest.raises(ConfigError, match="differences need resamples"):
+        config.load(raw)

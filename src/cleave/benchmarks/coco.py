@@ -82,8 +82,12 @@ class CocoBenchmark:
         *("patch_truth", "ideal_features"),
     )
     published: str = ""  # a data set of published.csv, to print its numbers beside these
+    # A row of the table: all others get their paired differences to it, with intervals.
+    against: str = ""
 
     def __post_init__(self):
+        if self.against and not self.bootstrap:
+            raise ConfigError("against: differences need resamples; write a bootstrap above 0")
         if self.published and self.published not in published.datasets():
             raise ConfigError(
                 f"published: no data set {self.published!r} in the published numbers; "

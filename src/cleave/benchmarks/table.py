@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cleave.benchmarks import comparison, published
+from cleave.benchmarks import comparison, paired, published
 from cleave.benchmarks.baselines import DESCRIPTIONS
 from cleave.io.atomic import replacing
 from cleave.spec import ConfigError, nearest
@@ -170,6 +170,7 @@ def markdown(frame: DataFrame, title: str) -> str:
         lines += ["*Trivial* rows look at nothing, *ceilings* know the truth: no methods.", ""]
     parts = [name for name in ("role", *PARTS, *TRAINING, "saw_labels") if _any(ours, name)]
     lines += _grid(ours, ["method", *parts])
+    lines += _paired(ours)
     lines += _compared(ours)
     if len(theirs):
         lines += ["", "Published on this data set, as printed in the source; mostly of detectors "]
@@ -180,6 +181,27 @@ def markdown(frame: DataFrame, title: str) -> str:
 
 def _any(frame: DataFrame, name: str) -> bool:
     return name in frame and bool((frame[name].notna() & (frame[name] != "")).any())
+
+
+def _paired(ours: DataFrame) -> list[str]:
+    """Our rows minus one of them, bold where the interval leaves 0 out."""
+    block = paired.block(ours.to_dict("records"))
+    if block is None:
+        return []
+    lines = ["", f"Minus `{block.against}`, on the same resamples of the images; bold where the "]
+    lines[-1] += "interval leaves 0 out:"
+    lines += ["", "| | " + " | ".join(METRICS.get(m, m) for m in block.metrics) + " |"]
+    lines.append("| --- |" + " ---: |" * len(block.metrics))
+    for name, cells in block.rows:
+        shown = ["" if cell is None else _signed(cell) for cell in cells]
+        lines.append(f"| {_escaped(name)} | " + " | ".join(shown) + " |")
+    return lines
+
+
+def _signed(cell: tuple[float, float, float]) -> str:
+    value, low, high = cell
+    text = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"**{text}**" if paired.is_clear(cell) else text
 
 
 def _compared(ours: DataFrame) -> list[str]:

@@ -17,7 +17,7 @@ from cleave.benchmarks import bootstrap, truth
 from cleave.io.images import ImageRecord, ImageShard
 from cleave.ops import rle
 from cleave.report import plots
-from cleave.report.compared import compared
+from cleave.report.compared import against, compared
 
 OURS = frozenset({"cleave3d"})  # kinds of masks that no paper has
 FEW = 15  # published rows that are shown without a click
@@ -108,6 +108,7 @@ def benchmark(name: str, entry: Mapping[str, Any], colours: Mapping[str, str]) -
         "reference": files[0]["spec"].get("published", ""),
         "published": _published(theirs, methods),
         "few": FEW,
+        "against": against(ours, COLUMNS),
         "compared": compared(ours, COLUMNS),
         "plot": _plot(ours, cells, entry["rows"], colours),
     }

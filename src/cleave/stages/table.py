@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cleave.benchmarks import table
+from cleave.benchmarks import paired, table
 from cleave.io.atomic import read_json
 from cleave.stages.job import Job
 
@@ -14,6 +14,9 @@ def run(job: Job) -> None:
     """Orders the rows as the config does and sets the published numbers below them."""
     files = [read_json(path) for path in job.inputs["scores"]]
     scores = {file["of"]: file["scores"] for file in files}
+    if against := files[0]["spec"].get("against", ""):
+        for of, found in paired.differences(files, against).items():
+            scores[of] |= found
     rows = with_images(
         job.spec["rows"], [read_json(path) for path in job.inputs.get("trained", ())]
     )
