@@ -15,7 +15,7 @@ from cleave import paths
 from cleave.benchmarks import bootstrap
 from cleave.io.images import ImageRecord, ImageShard, Skipped
 from cleave.ops import rle
-from cleave.report import dataset, gallery, methods, tables, timings
+from cleave.report import dataset, gallery, methods, page, tables, timings
 from cleave.report.plots import COLOURS
 from cleave.stages import images as images_stage
 from cleave.stages.job import Job, progress
@@ -362,3 +362,22 @@ def test_files_by_reason_name_the_most_frequent_first_and_not_all():
     assert [len(row["paths"]) for row in found["reasons"]] == [dataset.LISTED, 0]
     assert found["unlisted"] == 101
     assert dataset.by_reason([]) == {"count": 0, "reasons": [], "unlisted": 0}
+
+
+def test_rows_of_a_benchmark_get_the_seconds_of_their_own_stage():
+    found = {
+        "columns": ["a", "b"],
+        "rows": [
+            {"stage": "features", "section": "cut", "cells": ["9.000", "9.000"]},
+            {"stage": "masks", "section": "cut", "cells": ["0.100", "0.200"]},
+            {"stage": "detect", "section": "learned.round0", "cells": ["", "0.300"]},
+        ],
+    }
+    rows = [{"name": name} for name in ("cut", "learned.round0", "centre_box")]
+    datasets = [
+        {"name": "b", "benchmarks": [{"rows": rows}]},
+        {"name": "a", "benchmarks": [{"rows": [{"name": "learned.round0"}]}]},
+    ]
+    page.add_seconds(datasets, found)
+    assert [row["seconds"] for row in rows] == ["0.200", "0.300", ""]
+    assert [d["benchmarks"][0]["timed"] for d in datasets] == [True, False]

@@ -36,6 +36,8 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
     datasets = [
         dataset.section(name, summary, families, colours, folder) for name in summary["datasets"]
     ]
+    timings = read_timings(summary)
+    add_seconds(datasets, timings)
     faced = faceoff.build(summary, colours, folder)
     _write(folder / faceoff.FILE, faceoff.FILE, datasets=faced)
     _write(
@@ -51,10 +53,25 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
         fewest_drawn=gallery.FEWEST_DRAWN,
         shards_read=recipes.SHARDS_READ,
         learning=_learning(summary, families, rounds, colours),
-        timings=read_timings(summary),
+        timings=timings,
         trainings=recipes.training_times(rounds),
         settings=read_settings(summary, {d["name"]: d["specs"] for d in datasets}, rounds),
     )
+
+
+def add_seconds(datasets: Sequence[Mapping[str, Any]], timings: Mapping[str, Any]) -> None:
+    """Gives each row of the benchmarks its `seconds` an image, those of the method's own stage."""
+    spent = {
+        (row["section"], dataset): cell
+        for row in timings["rows"]
+        if row["stage"] in ("masks", "detect")
+        for dataset, cell in zip(timings["columns"], row["cells"], strict=True)
+    }
+    for dataset in datasets:
+        for benchmark in dataset["benchmarks"]:
+            for row in benchmark["rows"]:
+                row["seconds"] = spent.get((row["name"], dataset["name"]), "")
+            benchmark["timed"] = any(row["seconds"] for row in benchmark["rows"])
 
 
 def _write(output: Path, template: str, **shown: Any) -> None:
