@@ -302,7 +302,7 @@ def test_pictures_beside_each_other(counts, expected):
 
 def test_masks_shrink_as_the_pixels_at_the_middles_of_the_new_ones():
     mask = np.random.default_rng(0).random((9, 14)) < 0.5
-    (found,) = gallery._shrunk([rle.encode(mask)], (4, 28))
+    (found,) = gallery.shrunk([rle.encode(mask)], (4, 28))
     for y in range(4):
         for x in range(28):
             assert found[y, x] == mask[int((y + 0.5) * 9 / 4), int((x + 0.5) * 14 / 28)]
@@ -316,12 +316,12 @@ def test_a_mask_has_the_colour_of_the_object_that_it_finds():
     masks[1, :30, :] = True  # half of it the first object: IoU 1/2
     masks[2, 50:, :20] = True  # nothing
     photo = np.full((60, 60, 3), 128, np.uint8)
-    truth, found = gallery._drawn(photo, objects, None), gallery._drawn(photo, masks, objects)
+    truth, found = gallery.drawn(photo, objects, None), gallery.drawn(photo, masks, objects)
     assert (found[45, 45] == truth[45, 45]).all()
     assert (found[15, 15] == truth[15, 15]).all()
     assert (found[51:59, 1:19] == photo[51:59, 1:19]).all(-1).any()  # hatched
     assert not (found[31:, 31:] == photo[31:, 31:]).all(-1)[2:].any()
-    alone = gallery._drawn(photo, masks, objects[:0])
+    alone = gallery.drawn(photo, masks, objects[:0])
     assert (alone[35:59, 31:59] == photo[35:59, 31:59]).all(-1).any()
 
 

@@ -62,15 +62,15 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
 def add_seconds(datasets: Sequence[Mapping[str, Any]], timings: Mapping[str, Any]) -> None:
     """Gives each row of the benchmarks its `seconds` an image, those of the method's own stage."""
     spent = {
-        (row["section"], dataset): cell
+        (row["section"], data): cell
         for row in timings["rows"]
         if row["stage"] in ("masks", "detect")
-        for dataset, cell in zip(timings["columns"], row["cells"], strict=True)
+        for data, cell in zip(timings["columns"], row["cells"], strict=True)
     }
-    for dataset in datasets:
-        for benchmark in dataset["benchmarks"]:
+    for data in datasets:
+        for benchmark in data["benchmarks"]:
             for row in benchmark["rows"]:
-                row["seconds"] = spent.get((row["name"], dataset["name"]), "")
+                row["seconds"] = spent.get((row["name"], data["name"]), "")
             benchmark["timed"] = any(row["seconds"] for row in benchmark["rows"])
 
 
