@@ -127,3 +127,16 @@ def test_refused(kind, entry, words):
     with pytest.raises(ConfigError) as error:
         config.load(raw)
     assert words in str(error.value)
+
+
+def test_random_weights_are_the_same_each_time_and_of_no_file():
+    image = Image("a", np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8))
+    torch.manual_seed(11)
+    before = torch.random.get_rng_state()
+    one, other = (Rotary(weights="random", size=32)([image])[0].facets["key"] for _ in range(2))
+    assert one.shape == (4, 4, 192)
+    np.testing.assert_array_equal(one, other)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert config.load({"features": {"rotary": {"weights": "random"}}})
+    with pytest.raises(ConfigError, match="of no file"):
+        Rotary(weights="random", sha256="0" * 64)

@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 class Rotary:
     """Features of a ViT with rotary positions that the `pretrain` stage trained, without labels.
 
-    Its weights come from a `pretrain` section, by reference, or from a file. `key`, `query` and
+    Its weights come from a `pretrain` section, by reference, or from a file; `random` ones, of the
+    default architecture, show what training is worth. `key`, `query` and
     `value` are the projections of a block, heads side by side, before the rotation, so they tell
     where a patch is only as far as the network wrote it into the tokens; `token` is what the block
     gives out, after the final norm. Runs on a GPU if torch finds one, else on the CPU.
     """
 
-    weights: str | None = None  # a file that the stage wrote; None: of the `pretrain` reference
+    # A file that the stage wrote; or "random"; None: those of the `pretrain` reference.
+    weights: str | None = None
     sha256: str | None = None  # of the weights: another file is refused
     facet: Literal["key", "query", "value", "token"] = "key"  # CutLER, maskcut.py:277: keys
     cls_attention: bool = False  # keep the attention from CLS to the patches (dino_seg and others)
@@ -43,6 +45,10 @@ class Rotary:
     learned_by: ClassVar[str] = "rotary"  # the kind of section that makes such weights
     saw_labels: ClassVar[str] = ""
     licence: ClassVar[str] = "Apache-2.0; the weights are of whoever trained them"
+
+    def __post_init__(self):
+        if self.sha256 is not None and self.weights == "random":
+            raise ConfigError("sha256: random weights are of no file")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -59,7 +65,8 @@ class Rotary:
 
         if self.weights is None:
             raise ConfigError("rotary: no weights; name a file, or a pretrain section")
-        model = load(Path(self.weights), self.sha256)
+        file = self.weights
+        model = _untrained() if file == "random" else load(Path(file), self.sha256)
         depth = len(model.blocks)
         if not -depth <= self.block < depth:
             raise ConfigError(f"block: {self.block}, but {self.weights} has {depth} blocks")
@@ -92,3 +99,15 @@ class Rotary:
             )
             for image, facet, looked in zip(images, facets, attention, strict=True)
         ]
+
+
+def _untrained() -> RotaryVit:
+    """The network before any training, of the seed 0."""
+    import torch
+
+    from cleave.pretrain.config import Architecture
+    from cleave.pretrain.model import RotaryVit
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return RotaryVit(Architecture()).eval().requires_grad_(False)
