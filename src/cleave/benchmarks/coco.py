@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge, Gt, MinLen
 
-from cleave.benchmarks import bootstrap, corloc, published
+from cleave.benchmarks import bootstrap, corloc, hierarchy, published
 from cleave.benchmarks.baselines import CEILINGS
 from cleave.benchmarks.matches import (
     AREAS,
@@ -66,6 +66,10 @@ class CocoBenchmark:
     best_iou_1pct>`, `CorLoc`, `masks_per_image`; `images` and `objects` are counts. `best_iou`
     is the mean over all objects of the IoU with their best detection, `_1pct` over the objects
     above 1 % of their image. Every image of the truth counts, also one without predictions.
+
+    With `hierarchy` also `<mask|box>_AR1000_<S|M|L>` and, for methods whose masks have parents,
+    the recall of the masks of one level alone: `<mask|box>_AR1000_level<0|1|2|3>`, 0 for roots and
+    3 with all that is deeper, beside `masks_per_image_level<n>`.
     """
 
     iou_types: Annotated[tuple[Literal["box", "mask"], ...], MinLen(1)] = ("box", "mask")
@@ -82,6 +86,7 @@ class CocoBenchmark:
         *("patch_truth", "ideal_features"),
     )
     published: str = ""  # a data set of published.csv, to print its numbers beside these
+    hierarchy: bool = False  # AR1000 by size and by level: see benchmarks.hierarchy
     # A row of the table: all others get their paired differences to it, with intervals.
     against: str = ""
 
@@ -135,7 +140,7 @@ class CocoBenchmark:
         if strangers := sorted(set(predicted) - set(images)):
             raise DataError(f"predictions for {strangers[0]!r}, an image without truth")
         labels = [truths[image] for image in images]
-        caps = sorted({*self.max_dets, AP_CAP})
+        caps = sorted({*self.max_dets, AP_CAP, *([hierarchy.CAP] if self.hierarchy else [])})
         matches, ratios = self._match(images, labels, predicted, caps[-1])
         once = np.ones((1, len(images)), np.int32)
         values = {name: found[0] for name, found in _metrics(matches, ratios, caps, once).items()}
@@ -159,6 +164,7 @@ class CocoBenchmark:
         """What was hit, by kind, and the metrics that need no order of the detections."""
         parts: dict[str, list[Part]] = {kind: [] for kind in self.iou_types}
         right, numbers = [], []
+        levels = hierarchy.Levels(self.iou_types) if self.hierarchy else None
         for start in range(0, len(images), _IMAGES):
             some = truths[start : start + _IMAGES]
             found = _detections(images[start : start + _IMAGES], some, predicted)
@@ -166,8 +172,11 @@ class CocoBenchmark:
                 matched.append(match_some(some, found, kind, cap, start))
             right += [corloc.correct(*pair) for pair in zip(some, found, strict=True)]
             numbers += [len(one) for one in found]
+            if levels:
+                levels.add(some, found)
         matches = {kind: join(matched) for kind, matched in parts.items()}
-        return matches, _ratios(truths, right, numbers, matches)
+        ratios = _ratios(truths, right, numbers, matches)
+        return matches, ratios | (levels.ratios(matches) if levels else {})
 
 
 def _detections(
