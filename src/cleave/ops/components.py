@@ -30,7 +30,7 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
     """The mask with every hole that does not touch the border of the grid.
 
     Holes are 4-connected, as in `scipy.ndimage.binary_fill_holes`, which dilates step by step: on
-    480 x 480 one labelling takes a thirtieth of its time.
+    480 x 480 one labelling takes a seventh of its time.
 
     Args:
         mask: (h, w) bool.
@@ -41,6 +41,18 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
         outside[side] = True
     outside[0] = False
     return ~outside[labels]
+
+
+def border_label(labels: np.ndarray) -> int:
+    """The label with the most patches on the four borders, the lowest on ties.
+
+    Corners count twice, as in Deep Spectral Methods (extract_utils.py, get_border_fraction).
+
+    Args:
+        labels: (h, w) int, not negative.
+    """
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    return int(np.argmax(np.bincount(border)))
 
 
 def component_of(mask: np.ndarray, seed: int) -> np.ndarray:
