@@ -56,6 +56,22 @@ def test_presets_on_scenes_plan(tmp_path, preset):
     assert planned["features"] > 1
 
 
+def test_the_study_of_features_plans(tmp_path):
+    """Labelled photos, unlabeled ones, and scenes; what is learned is learned once."""
+    project = Project(tmp_path / "quality")
+    for folder in ("photos/images", "unlabeled"):
+        (project.folder / "data" / folder).mkdir(parents=True)
+    (project.folder / "data/photos/instances.json").write_text("{}")
+    (project.folder / "data/unlabeled/photo.jpg").touch()
+    planned = jobs(project, "quality")
+    config = project.config
+    rows = sum(len(benchmark["masks"]) for benchmark in config["benchmarks"].values())
+    assert planned["predict"] == rows
+    assert planned["score"] == rows + 4 * 3
+    assert planned["pretrain"] == 1
+    assert planned["features"] == len(config["features"]) * 4  # photos are two shards
+
+
 def test_every_benchmark_of_the_papers_plans(tmp_path):
     """Each set in the layout that it is downloaded in, with a single image or none."""
     project = Project(tmp_path / "benchmarks")
