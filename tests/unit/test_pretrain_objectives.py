@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cleave.pretrain import monitor  # noqa: E402
+from cleave.pretrain.draws import Draws  # noqa: E402
 from cleave.pretrain.objectives import (  # noqa: E402
     PrototypeHead,
     blob_masks,
@@ -27,6 +28,10 @@ from cleave.types import Size  # noqa: E402
 
 def generator(seed: int = 0):
     return torch.Generator().manual_seed(seed)
+
+
+def draw(seed: int = 0, *place: int) -> Draws:
+    return Draws(generator(seed), *place)
 
 
 def normal(*shape: int, seed: int = 0):
@@ -109,15 +114,15 @@ def test_reconstruction_loss_counts_hidden_patches_only():
 
 
 def test_kept_patches_are_distinct_and_as_many_as_asked():
-    kept = random_kept(generator(), 7, 16, 0.75)
+    kept = random_kept(draw(), 7, 16, 0.75)
     assert kept.shape == (7, 4)
     assert all(len(set(row)) == 4 for row in kept.tolist())
-    assert random_kept(generator(), 2, 1, 0.75).shape == (2, 1)
-    assert not torch.equal(kept, random_kept(generator(1), 7, 16, 0.75))
+    assert random_kept(draw(), 2, 1, 0.75).shape == (2, 1)
+    assert not torch.equal(kept, random_kept(draw(1), 7, 16, 0.75))
 
 
 def test_blob_masks_have_the_share_asked_and_hang_together():
-    masks = blob_masks(generator(), 200, Size(16, 16), crops=0.5, share=(0.1, 0.5))
+    masks = blob_masks(draw(), 200, Size(16, 16), crops=0.5, share=(0.1, 0.5))
     share = masks.float().mean(1)
     assert bool((share[:100] >= 0.1 - 1 / 256).all() and (share[:100] <= 0.5 + 1 / 256).all())
     assert not bool(masks[100:].any())
@@ -125,6 +130,13 @@ def test_blob_masks_have_the_share_asked_and_hang_together():
     grid = masks[:100].reshape(100, 16, 16)
     neighbours = (grid[:, 1:] == grid[:, :-1]).float().mean()
     assert neighbours > 0.85  # independent patches at these shares agree in 58 % of the pairs
+
+
+def test_processes_mask_the_crops_that_one_would():
+    how = {"crops": 0.5, "share": (0.1, 0.5)}
+    whole = blob_masks(draw(2), 6, Size(4, 4), **how)
+    for rank in range(3):
+        assert torch.equal(blob_masks(draw(2, rank, 3), 2, Size(4, 4), **how), whole[rank::3])
 
 
 def test_average_equals_its_naive_twin():
@@ -153,4 +165,6 @@ def test_monitors_know_the_two_extremes():
     assert monitor.effective_rank(sphere) > 15
     assert monitor.effective_rank(point) == pytest.approx(1, abs=0.01)
     assert monitor.entropy(torch.zeros(3, 7), 0.1) == pytest.approx(math.log(7))
+    assert monitor.assignment_entropy(torch.eye(7)) == 0
+    assert monitor.assignment_entropy(torch.full((2, 7), 1 / 7)) == pytest.approx(math.log(7))
     assert monitor.entropy(100 * torch.eye(7), 0.1) == pytest.approx(0, abs=1e-6)

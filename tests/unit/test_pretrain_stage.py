@@ -39,15 +39,17 @@ def job(folder: Path, spec=SPEC, *, count: int = 3, shards: int = 1, version: in
 
 
 def outputs(one: Job) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in one.output.parent.iterdir()}
+    folder = one.output.parent
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def killed(monkeypatch, one: Job, at: int) -> None:
     """Runs the stage until its checkpoint of step `at` is written."""
     write = Run.write
 
-    def write_and_die(run, phase, optimiser, step):
-        write(run, phase, optimiser, step)
+    def write_and_die(run, phase, optimiser, scaler, step):
+        write(run, phase, optimiser, scaler, step)
         if step == at:
             raise KeyboardInterrupt
 
@@ -74,7 +76,8 @@ def test_weights_and_metrics_and_nothing_else(tmp_path):
     one = job(tmp_path)
     pretrain.run(one)
     found = outputs(one)
-    assert set(found) == {"weights.safetensors", "metrics.jsonl"}
+    last = "exports/mae-000006.safetensors"
+    assert set(found) == {"weights.safetensors", "metrics.jsonl", last}
     lines = [json.loads(line) for line in found["metrics.jsonl"].splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert load(one.output).architecture.dim == 16

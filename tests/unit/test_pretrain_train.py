@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,7 +74,10 @@ def test_both_phases_learn(bank, tmp_path):
     assert min(line["patch_spread"] for line in lines) > 0.01
     assert progress.finished
     load(tmp_path / "backbone.safetensors", progress.digest)
-    assert (tmp_path / "mae-000080.safetensors").is_file()
+    assert {path.name for path in (tmp_path / "exports").iterdir()} == {
+        "mae-000080.safetensors",
+        "distil-000080.safetensors",
+    }
 
 
 def test_stopping_after_every_step_changes_nothing(bank, tmp_path):
@@ -89,12 +94,34 @@ def test_stopping_after_every_step_changes_nothing(bank, tmp_path):
 
 
 def test_half_precision_is_close_to_single(bank, tmp_path):
-    losses = []
-    for precision in ("float32", "bfloat16"):
+    losses, scales = [], []
+    for precision in ("float32", "bfloat16", "float16"):
         train(tiny(2, 2, precision=precision), bank, tmp_path / precision)
-        losses.append([line["loss"] for line in read_metrics(tmp_path / precision)])
+        lines = read_metrics(tmp_path / precision)
+        losses.append([line["loss"] for line in lines])
+        scales.append([line.get("scale") for line in lines])
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
-    assert losses[0] != losses[1]
+    assert losses[0][0] == pytest.approx(losses[2][0], rel=0.05)
+    assert len(set(map(tuple, losses))) == 3
+    # the heads' first gradients are in the thousands: scaled, they overflow, and no step is taken
+    assert scales == [[None] * 2, [None] * 2, [2.0**16, 2.0**14]]
+
+
+def test_overflow_in_float16_takes_no_step_and_resumes_exactly(bank, tmp_path, monkeypatch):
+    """The scale is part of the checkpoint: 2**40 is far too much for a few steps."""
+    first = partial(torch.amp.GradScaler, init_scale=2.0**40)
+    monkeypatch.setattr(torch.amp, "GradScaler", first)
+    config = tiny(6, 0, precision="float16", log_every=1)
+    whole = train(config, bank, tmp_path / "whole")
+    lines = read_metrics(tmp_path / "whole")
+    skipped = ["gradient_norm" not in line for line in lines]
+    assert skipped[0]
+    assert [line["scale"] for line in lines[:2]] == [2.0**39, 2.0**38]
+    pieces, progress = tmp_path / "pieces", train(config, bank, tmp_path / "pieces", seconds=0)
+    while not progress.finished:
+        progress = train(config, bank, pieces, seconds=0, resume=pieces / "checkpoint.pt")
+    assert progress == whole
+    assert read_metrics(pieces) == lines
 
 
 def test_a_kill_between_checkpoints_leaves_no_double_lines(bank, tmp_path):
@@ -113,8 +140,8 @@ def test_a_kill_between_the_phases_changes_nothing(bank, tmp_path, monkeypatch):
     config, write = tiny(3, 3), Run.write
     whole = train(config, bank, tmp_path / "whole")
 
-    def write_and_die(run, phase, optimiser, step):
-        write(run, phase, optimiser, step)
+    def write_and_die(run, phase, optimiser, scaler, step):
+        write(run, phase, optimiser, scaler, step)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Run, "write", write_and_die)
@@ -172,24 +199,43 @@ def test_learning_rate_warms_up_and_ends_near_zero():
     assert 0 < rates[-1] < 1e-3
 
 
-def test_photos_are_squeezed_in_order():
+def test_photos_are_squeezed_in_order_and_decoded_once(tmp_path):
     photos = [
         Image("tall", np.full((30, 20, 3), (0, 50, 200), np.uint8)),
         Image("wide", np.full((10, 40, 3), (1, 50, 200), np.uint8)),
     ]
-    found = decode(lambda index: photos[index], [1, 0], 16)
+    found = decode(lambda index: photos[index], [1, 0], 16, tmp_path / "photos.u8")
     assert found.pixels.shape == (2, 3, 16, 16)
     assert found.pixels[:, :, 5, 5].tolist() == [[1, 50, 200], [0, 50, 200]]
+    again = decode(lambda index: pytest.fail("read again"), [1, 0], 16, tmp_path / "photos.u8")
+    assert torch.equal(again.pixels, found.pixels)
+    batch = again.batch(torch.tensor([1]), torch.device("cpu"))
+    assert batch[0, :, 3, 3].tolist() == [0, 50, 200]
+    assert [path.name for path in tmp_path.iterdir()] == ["photos.u8"]
 
 
-def test_a_photo_that_cannot_be_read_stops_the_run():
+def test_a_photo_that_cannot_be_read_stops_the_run_and_counts_as_not_decoded(tmp_path):
     def read(name: str) -> Image:
         raise DataError(f"{name}: the file is empty")
 
     with pytest.raises(DataError, match=r"b\.png: the file is empty"):
-        decode(read, ["b.png"], 16)
+        decode(read, ["b.png"], 16, tmp_path / "photos.u8")
+    assert not (tmp_path / "photos.u8").exists()
     with pytest.raises(DataError, match="no photo"):
-        decode(read, [], 16)
+        decode(read, [], 16, tmp_path / "photos.u8")
+
+
+def test_a_disk_too_small_for_the_photos_is_told_with_what_would_fit(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=3000 / 0.9))
+    with pytest.raises(DataError, match=r"room for .*: 3 photos, or all of them with side: 14"):
+        decode(lambda item: pytest.fail("read"), range(5), 16, tmp_path / "photos.u8")
+
+
+def test_photos_that_do_not_fit_a_gpu_stay_where_they_are(bank, monkeypatch):
+    here = bank.pixels.nbytes
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (int(1.9 * here), 0))
+    assert bank.near(torch.device("cuda")) is bank
+    assert bank.near(torch.device("cpu")) is bank
 
 
 def test_the_preset_is_the_default_recipe():
@@ -204,7 +250,8 @@ def test_the_preset_is_the_default_recipe():
         ({"mae": {"crop": 100}}, "no multiple of 8"),
         ({"distil": {"global_area": [0.5, 0.2]}}, "global_area"),
         ({"mae": {"steps": 0}, "distil": {"steps": 0}}, "nothing to train"),
-        ({"precision": "float8"}, "bfloat16, float32"),
+        ({"precision": "float8"}, "'bfloat16', 'float16' or 'float32'"),
+        ({"processes": 3}, "mae.batch 1024 cannot be dealt evenly to processes 3"),
     ],
 )
 def test_wrong_configs_are_refused(section, words):

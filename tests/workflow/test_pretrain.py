@@ -34,9 +34,9 @@ def project(pretrained, tmp_path) -> Project:
     return copied(pretrained, tmp_path / "copy")
 
 
-def test_folder_holds_the_weights_and_their_metrics_alone(pretrained):
+def test_folder_holds_the_weights_their_metrics_and_exports_alone(pretrained):
     found = (pretrained.folder / "results/pretrain/tiny").iterdir()
-    assert {path.name for path in found} == {"weights.safetensors", "metrics.jsonl"}
+    assert {path.name for path in found} == {"weights.safetensors", "metrics.jsonl", "exports"}
     assert pretrained.planned() == set()
 
 

@@ -60,8 +60,13 @@ def spec(kind, key):
 
 
 def gpu(kind):
-    """A resource: 1 where the section's plugin runs on a GPU if there is one."""
-    return lambda wildcards: int(getattr(SECTIONS[kind][wildcards[kind]].plugin, "gpu", False))
+    """A resource: how many GPUs the section's plugin runs on if there are any, one a process."""
+
+    def count(wildcards):
+        plugin = SECTIONS[kind][wildcards[kind]].plugin
+        return getattr(plugin, "processes", 1) if getattr(plugin, "gpu", False) else 0
+
+    return count
 
 
 def dataset_files(name):

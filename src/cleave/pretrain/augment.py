@@ -1,28 +1,23 @@
 """Random crops and colour changes of whole batches, on whatever device the photos are on.
 
-All draws come from the generator passed in, so a step can be repeated exactly.
+All draws come from what is passed in, so a step can be repeated exactly.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Tensor
 
 from cleave.pretrain.config import Photometric, Range
+from cleave.pretrain.draws import Draws
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 ASPECT = (3 / 4, 4 / 3)  # width over height of a crop; torchvision's RandomResizedCrop
 BLUR_TAPS = 9
 
 
-def uniform(generator: Generator, shape: tuple[int, ...], low: float, high: float) -> Tensor:
-    """float32 in [low, high) on the generator's device."""
-    draws = torch.rand(shape, generator=generator, device=generator.device)
-    return low + (high - low) * draws
-
-
-def boxes(generator: Generator, count: int, area: Range) -> Tensor:
+def boxes(draws: Draws, count: int, area: Range) -> Tensor:
     """Random boxes inside the unit square.
 
     Args:
@@ -32,15 +27,15 @@ def boxes(generator: Generator, count: int, area: Range) -> Tensor:
         (count, 4) float32: centre x, centre y, width, height, all in [0, 1]. A side longer than
         the photo is cut to it, which makes the area a little smaller than drawn.
     """
-    share = uniform(generator, (count,), *area)
+    share = draws.uniform((count,), *area)
     bounds = torch.tensor(ASPECT).log().tolist()
-    aspect = uniform(generator, (count,), *bounds).exp()
+    aspect = draws.uniform((count,), *bounds).exp()
     sides = torch.stack([(share * aspect).sqrt(), (share / aspect).sqrt()], dim=1).clamp(max=1)
-    corners = uniform(generator, (count, 2), 0, 1) * (1 - sides)
+    corners = draws.uniform((count, 2)) * (1 - sides)
     return torch.cat([corners + sides / 2, sides], dim=1)
 
 
-def crops(photos: Tensor, generator: Generator, *, size: int, area: Range) -> Tensor:
+def crops(photos: Tensor, draws: Draws, *, size: int, area: Range) -> Tensor:
     """One random crop of each photo, mirrored half of the time.
 
     Bilinear without a prefilter: photos are stored less than twice as fine as any crop needs.
@@ -53,8 +48,8 @@ def crops(photos: Tensor, generator: Generator, *, size: int, area: Range) -> Te
         (B, 3, size, size) float32 in [0, 1].
     """
     count = len(photos)
-    box = boxes(generator, count, area)
-    mirror = (uniform(generator, (count,), 0, 1) < 0.5).float() * 2 - 1
+    box = boxes(draws, count, area)
+    mirror = (draws.uniform((count,)) < 0.5).float() * 2 - 1
     theta = torch.zeros(count, 2, 3, device=photos.device)
     theta[:, 0, 0], theta[:, 1, 1] = box[:, 2] * mirror, box[:, 3]
     theta[:, :, 2] = 2 * box[:, :2] - 1
@@ -65,7 +60,7 @@ def crops(photos: Tensor, generator: Generator, *, size: int, area: Range) -> Te
     return seen.clamp(0, 1)
 
 
-def photometric(pixels: Tensor, generator: Generator, how: Photometric) -> Tensor:
+def photometric(pixels: Tensor, draws: Draws, how: Photometric) -> Tensor:
     """Jitter, colour shift, grey and blur, in this order, each crop its own; clipped to [0, 1].
 
     Args:
@@ -74,22 +69,22 @@ def photometric(pixels: Tensor, generator: Generator, how: Photometric) -> Tenso
     count = len(pixels)
 
     def chosen(probability: float) -> Tensor:
-        return uniform(generator, (count, 1, 1, 1), 0, 1) < probability
+        return draws.uniform((count, 1, 1, 1)) < probability
 
-    jittered = _jitter(pixels, generator, how)
+    jittered = _jitter(pixels, draws, how)
     pixels = torch.where(chosen(how.jitter_probability), jittered, pixels)
     grey = luma(pixels).expand_as(pixels)
     pixels = torch.where(chosen(how.grey_probability), grey, pixels)
-    sigma = uniform(generator, (count,), *how.blur_sigma)
+    sigma = draws.uniform((count,), *how.blur_sigma)
     return torch.where(chosen(how.blur_probability), blur(pixels, sigma), pixels)
 
 
-def _jitter(pixels: Tensor, generator: Generator, how: Photometric) -> Tensor:
+def _jitter(pixels: Tensor, draws: Draws, how: Photometric) -> Tensor:
     shape = (len(pixels), 1, 1, 1)
     brightness, contrast, saturation = (
-        uniform(generator, shape, 1 - how.jitter, 1 + how.jitter) for _ in range(3)
+        draws.uniform(shape, 1 - how.jitter, 1 + how.jitter) for _ in range(3)
     )
-    shift = uniform(generator, (len(pixels), 3, 1, 1), -how.shift, how.shift)
+    shift = draws.uniform((len(pixels), 3, 1, 1), -how.shift, how.shift)
     pixels = (pixels * brightness).clamp(0, 1)
     middle = luma(pixels).mean((2, 3), keepdim=True)
     pixels = (middle + (pixels - middle) * contrast).clamp(0, 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
 
@@ -135,7 +135,9 @@ class Pretrain:
     distil: Distil = field(default_factory=Distil)
     side: Count = 224  # pixels; photos are squeezed to this square, as MaskCut squeezes its input
     position_scale: Annotated[float, Ge(1)] = 2.0  # positions times U_log(1/s, s); DINOv3
-    precision: str = "bfloat16"  # of the matrix products; float32 elsewhere
+    # Of the matrix products; float32 elsewhere. float16, with scaled losses, is for older GPUs
+    precision: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    processes: Count = 1  # on one machine, each with batch / processes photos; on CUDA a GPU each
     log_every: Count = 50  # steps
     checkpoint_every: Count = 500  # steps: what a kill can cost
     export_every: Count = 1000  # steps: float16 weights for an evaluation beside the training
@@ -150,8 +152,11 @@ class Pretrain:
         learn(self, photos, folder, **attributes)
 
     def __post_init__(self):
-        if self.precision not in ("bfloat16", "float32"):
-            raise ConfigError(f"precision: valid: bfloat16, float32; got {self.precision!r}")
+        for name, batch in {"mae": self.mae.batch, "distil": self.distil.batch}.items():
+            if batch % self.processes:
+                raise ConfigError(
+                    f"{name}.batch {batch} cannot be dealt evenly to processes {self.processes}"
+                )
         sizes = {"mae.crop": self.mae.crop, "distil.global_crop": self.distil.global_crop}
         sizes["distil.local_crop"] = self.distil.local_crop
         for name, size in sizes.items():

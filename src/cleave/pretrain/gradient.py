@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from cleave.io import processes
 from cleave.io.device import device
 from cleave.pretrain.bank import decode
 from cleave.pretrain.config import Pretrain
@@ -20,12 +21,13 @@ def learn(config: Pretrain, photos: Photos, folder: Path, **attributes: Any) -> 
     """Trains from the checkpoint in `folder` if there is one.
 
     Args:
-        folder: gets the weights and the metrics.
+        folder: gets the weights, the metrics and the exports on the way.
         attributes: what the header of the weights shall say of their making.
     """
-    bank = decode(photos.read, photos.records, config.side)
+    bank = decode(photos.read, photos.records, config.side, folder / "photos.u8")
     checkpoint = folder / "checkpoint.pt"
     resume = checkpoint if checkpoint.is_file() else None
     log.info("pretrain: %d photos, %s", len(bank), f"from {resume}" if resume else "from scratch")
     train(config, bank, folder, device=device(), resume=resume)
-    save(load(folder / "backbone.safetensors"), folder / WEIGHTS, **attributes)
+    if processes.place()[0] == 0:
+        save(load(folder / "backbone.safetensors"), folder / WEIGHTS, **attributes)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cleave.io import processes
+
 
 def unit_spread(features: Tensor) -> float:
     """Standard deviation of unit features over the rows, mean over the C dimensions.
@@ -37,9 +39,22 @@ def effective_rank(features: Tensor, rows: int = 2048) -> float:
 def entropy(logits: Tensor, temperature: float) -> float:
     """Mean entropy of softmax(logits / temperature), nats; log K means that nothing is learned."""
     log = F.log_softmax(logits.detach().float() / temperature, dim=-1)
-    return float(-(log.exp() * log).sum(-1).mean())
+    return _mean(-(log.exp() * log).sum(-1))
+
+
+def assignment_entropy(targets: Tensor) -> float:
+    """Mean entropy of rows of probabilities (B, K), nats: 0 is one prototype each, log K all."""
+    return _mean(-torch.xlogy(targets, targets).sum(1))
+
+
+def _mean(values: Tensor) -> float:
+    """Over the values of all processes, of which one may have none."""
+    count = torch.tensor(len(values), device=values.device)
+    return float(processes.total(values.sum()) / processes.total(count))
 
 
 def prototypes_used(targets: Tensor) -> int:
-    """How many prototypes are the favourite of at least one row of targets (B, K)."""
-    return len(targets.argmax(1).unique())
+    """How many prototypes are the favourite of a row of targets (B, K) in any process."""
+    used = torch.zeros(targets.shape[1], device=targets.device)
+    used[targets.argmax(1)] = 1
+    return int((processes.total(used) > 0).sum())

@@ -6,12 +6,13 @@ import copy
 import math
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from cleave.ops.seeds import mix
 from cleave.pretrain import monitor
-from cleave.pretrain.augment import crops, photometric, uniform
+from cleave.pretrain.augment import crops, photometric
 from cleave.pretrain.config import Mae, Pretrain, Range
+from cleave.pretrain.draws import Draws
 from cleave.pretrain.model import Block, RotaryVit, initialise, patchify, rotation
 from cleave.pretrain.objectives import (
     PrototypeHead,
@@ -26,12 +27,14 @@ from cleave.pretrain.objectives import (
 )
 from cleave.types import Size
 
+HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
 
 class Phase(nn.Module):
     """What the training loop asks of a phase.
 
-    A subclass has `forward(photos, generator, step, watch) -> (loss, metrics)`, where photos are
-    (B, 3, S, S) uint8 and metrics, made only if `watch`, are a dict of floats.
+    A subclass has `forward(photos, draws, step, watch) -> (loss, metrics)`, where photos are
+    (B, 3, S, S) uint8, those of this process, and metrics, made only if `watch`, a dict of floats.
     """
 
     name: str
@@ -41,13 +44,13 @@ class Phase(nn.Module):
         self.config = config
 
     def precision(self, device: torch.device) -> torch.autocast:
-        half = self.config.precision == "bfloat16"
-        return torch.autocast(device.type, torch.bfloat16, enabled=half)
+        half = HALF.get(self.config.precision)
+        return torch.autocast(device.type, half, enabled=half is not None)
 
-    def position_scale(self, generator: Generator) -> Tensor:
+    def position_scale(self, draws: Draws) -> Tensor:
         """Log-uniform in [1/s, s], so that no one patch size becomes the only one known."""
         reach = math.log(self.config.position_scale)
-        return uniform(generator, (), -reach, reach).exp().cpu()
+        return draws.uniform((), -reach, reach).exp().cpu()
 
     def learned(self) -> list[nn.Parameter]:
         return [p for p in self.parameters() if p.requires_grad]
@@ -101,11 +104,11 @@ class MaePhase(Phase):
     def backbone(self) -> RotaryVit:
         return self.encoder
 
-    def forward(self, photos: Tensor, generator: Generator, step: int, watch: bool):
+    def forward(self, photos: Tensor, draws: Draws, step: int, watch: bool):
         settings = self.settings
-        pixels = crops(photos, generator, size=settings.crop, area=settings.area)
-        grid, scale = self.encoder.grid(pixels), self.position_scale(generator)
-        kept = random_kept(generator, len(pixels), grid.height * grid.width, settings.masked)
+        pixels = crops(photos, draws, size=settings.crop, area=settings.area)
+        grid, scale = self.encoder.grid(pixels), self.position_scale(draws)
+        kept = random_kept(draws, len(pixels), grid.height * grid.width, settings.masked)
         with self.precision(pixels.device):
             by = self.encoder.positions(grid, scale)
             tokens = self.encoder.encode(pixels, by, kept=kept)
@@ -156,23 +159,22 @@ class DistilPhase(Phase):
         start, end = self.settings.teacher_temperature
         return start + (end - start) * min(1.0, step / max(1, self.settings.teacher_warmup))
 
-    def views(self, photos: Tensor, generator: Generator) -> tuple[Tensor, Tensor | None]:
+    def views(self, photos: Tensor, draws: Draws) -> tuple[Tensor, Tensor | None]:
         """Two global crops of each photo, (2B, 3, ...), and the local ones, (LB, 3, ...)."""
         s, how = self.settings, self.config.photometric
 
         def draw(count: int, size: int, area: Range) -> Tensor:
-            seen = [crops(photos, generator, size=size, area=area) for _ in range(count)]
-            return photometric(torch.cat(seen), generator, how)
+            seen = (crops(photos, draws, size=size, area=area) for _ in range(count))
+            return torch.cat([photometric(view, draws, how) for view in seen])
 
         wide = draw(2, s.global_crop, s.global_area)
         return wide, draw(s.local_crops, s.local_crop, s.local_area) if s.local_crops else None
 
-    def masks(self, batch: int, grid: Size, generator: Generator) -> Tensor:
+    def masks(self, batch: int, grid: Size, draws: Draws) -> Tensor:
         """(2B, N) bool; the same share of both views is masked, the first photos of the batch."""
         s = self.settings
         views = [
-            blob_masks(generator, batch, grid, crops=s.masked_crops, share=s.masked)
-            for _ in range(2)
+            blob_masks(draws, batch, grid, crops=s.masked_crops, share=s.masked) for _ in range(2)
         ]
         return torch.cat(views)
 
@@ -188,18 +190,18 @@ class DistilPhase(Phase):
         )
         return tuple(sinkhorn(logit, temperature, times) for logit in logits)
 
-    def forward(self, photos: Tensor, generator: Generator, step: int, watch: bool):
+    def forward(self, photos: Tensor, draws: Draws, step: int, watch: bool):
         s, student, encoder = self.settings, self.student, self.student.encoder
-        wide, narrow = self.views(photos, generator)
-        masked = self.masks(len(photos), encoder.grid(wide), generator)
+        wide, narrow = self.views(photos, draws)
+        masked = self.masks(len(photos), encoder.grid(wide), draws)
         with self.precision(wide.device):
             class_targets, patch_targets = self.targets(wide, masked, step)
-            by = encoder.positions(encoder.grid(wide), self.position_scale(generator))
+            by = encoder.positions(encoder.grid(wide), self.position_scale(draws))
             tokens = encoder.encode(wide, by, masked=masked)
             classes = tokens[:, 0]
             logits = list(student.class_head(classes).chunk(2))
             if narrow is not None:
-                by = encoder.positions(encoder.grid(narrow), self.position_scale(generator))
+                by = encoder.positions(encoder.grid(narrow), self.position_scale(draws))
                 seen = student.class_head(encoder.encode(narrow, by)[:, 0])
                 logits += seen.chunk(s.local_crops)
             patches = student.patch_head(tokens[:, 1:][masked])
@@ -214,6 +216,8 @@ class DistilPhase(Phase):
             **{"view_loss": view.item(), "patch_loss": patch.item(), "koleo": koleo.item()},
             "student_entropy": monitor.entropy(logits[0], s.student_temperature),
             "patch_entropy": monitor.entropy(patches, s.student_temperature),
+            "class_target_entropy": monitor.assignment_entropy(class_targets),
+            "patch_target_entropy": monitor.assignment_entropy(patch_targets),
             "class_prototypes": monitor.prototypes_used(class_targets),
             "patch_prototypes": monitor.prototypes_used(patch_targets),
             "momentum": self.momentum(step),

@@ -11,6 +11,7 @@ from cleave.types import Image
 # What a `learn` method leaves in its folder; what else lies there is gone when the stage is done.
 WEIGHTS = "weights.safetensors"
 METRICS = "metrics.jsonl"
+EXPORTS = "exports"  # a folder, kept where there is one
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""The training loop: resumable at any step, and a function of config, photos and device alone."""
+"""The training loop: resumable at any step, and a function of config, photos and device alone.
+
+With several processes each takes its share of every batch: the photos, crops and targets are those
+of one process, and so are the weights up to the order in which gradients are added.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from cleave.io import metrics
+from cleave.io import metrics, processes
 from cleave.io.checkpoints import write_torch
 from cleave.io.weights import read_tensors
 from cleave.ops.draws import Sampler
 from cleave.ops.seeds import mix
 from cleave.pretrain.bank import Bank
 from cleave.pretrain.config import Distil, Mae, Pretrain
+from cleave.pretrain.draws import Draws
 from cleave.pretrain.phases import PHASES, Phase, build_phase
+from cleave.pretrain.photos import EXPORTS
 from cleave.pretrain.weights import save
 from cleave.spec import canonical, to_mapping
 from cleave.types import DataError, TrainingError
@@ -27,6 +33,9 @@ from cleave.types import DataError, TrainingError
 log = logging.getLogger(__name__)
 
 COLLAPSED = 0.01  # spread of unit patch features; healthy: 1 / sqrt(192) = .072
+# Scaled losses begin at 2**16 and halve with each overflow. What overflows down here, after thirty
+# halvings, is not finite by itself.
+LOWEST_SCALE = 2.0**-14
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Progress:
     phase: str
     step: int  # steps of this phase that are done
     finished: bool
-    digest: str | None = None  # sha256 of backbone.safetensors, once finished
+    digest: str | None = None  # sha256 of backbone.safetensors, once finished; of process 0 alone
 
 
 def train(
@@ -52,9 +61,11 @@ def train(
     """Trains, and leaves `backbone.safetensors` in `folder`.
 
     Beside it: `checkpoint.pt`, `metrics.jsonl` (one line every `log_every` steps) and, every
-    `export_every` steps, `<phase>-<step>.safetensors`. All but the metrics are written atomically.
+    `export_every` steps and at the end of a phase, `exports/<phase>-<step>.safetensors`. All but
+    the metrics are written atomically, by the first process alone.
 
     Args:
+        device: of this process, from `processes.group` if there are several.
         compiled: run the encoders through torch.compile; pays on a GPU, after a minute.
         resume: checkpoint to go on from; the run then ends as if it had never stopped.
         seconds: stop with a checkpoint at the first step that ends after this time.
@@ -66,7 +77,8 @@ def train(
     run = Run(config, bank, Path(folder), torch.device(device), compiled)
     state = run.read(resume) if resume else {"phase": run.names[0], "step": 0}
     deadline = math.inf if seconds is None else time.monotonic() + seconds
-    run.trim_metrics(state["phase"], state["step"])
+    if run.first:
+        run.trim_metrics(state["phase"], state["step"])
     encoder = None
     for name in run.names[run.names.index(state["phase"]) :]:
         here = state if name == state["phase"] else None
@@ -75,7 +87,7 @@ def train(
         if done < phase.settings.steps:
             return Progress(name, done, finished=False)
         encoder = phase.backbone().requires_grad_(True)
-    digest = save(phase.backbone(), run.folder / "backbone.safetensors")
+    digest = save(phase.backbone(), run.folder / "backbone.safetensors") if run.first else None
     return Progress(name, done, finished=True, digest=digest)
 
 
@@ -86,7 +98,9 @@ class Run:
         self, config: Pretrain, bank: Bank, folder: Path, device: torch.device, compiled: bool
     ):
         self.config, self.folder, self.device, self.compiled = config, folder, device, compiled
-        self.bank = bank.to(device)
+        self.bank = bank.near(device)
+        self.rank, self.world = processes.place()
+        self.first = self.rank == 0
         self.names = [name for name in PHASES if getattr(config, name).steps]
         self.folder.mkdir(parents=True, exist_ok=True)
         self.metrics = self.folder / "metrics.jsonl"
@@ -94,32 +108,43 @@ class Run:
     def train_phase(self, phase: Phase, state: dict[str, Any] | None, deadline: float) -> int:
         """Runs one phase from its first step, or from a checkpoint; returns the steps done."""
         settings, config = phase.settings, self.config
-        optimiser = build_optimiser(phase, settings)
+        optimiser, scaler = build_optimiser(phase, settings), self.build_scaler()
         if state and "modules" in state:
             phase.load_state_dict(state["modules"])
             optimiser.load_state_dict(state["optimiser"])
+            scaler.load_state_dict(state["scaler"])
         if self.compiled:
             compile_encoders(phase)
         sampler = Sampler(len(self.bank), settings.batch, mix(config.seed, 2))
         clock, first = time.monotonic(), state["step"] if state else 0
         for step in range(first, settings.steps):
-            watch = (step + 1) % config.log_every == 0 or step + 1 == settings.steps
-            values = self.take_step(phase, optimiser, sampler, step, watch)
+            last = step + 1 == settings.steps
+            watch = (step + 1) % config.log_every == 0 or last
+            values = self.take_step(phase, optimiser, scaler, sampler, step, watch)
             if watch:
                 spent, clock = time.monotonic() - clock, time.monotonic()
                 taken = (step - first) % config.log_every + 1
                 self.report(phase, step + 1, values, settings.batch * taken / spent)
-            stop = time.monotonic() >= deadline
-            if stop or (step + 1) % config.checkpoint_every == 0 or step + 1 == settings.steps:
-                self.write(phase, optimiser, step + 1)
-            if (step + 1) % config.export_every == 0:
-                save(phase.backbone(), self.folder / f"{phase.name}-{step + 1:06d}.safetensors")
+            stop = deadline < math.inf and self.agree(time.monotonic() >= deadline)
+            if stop or (step + 1) % config.checkpoint_every == 0 or last:
+                self.write(phase, optimiser, scaler, step + 1)
+            if (step + 1) % config.export_every == 0 or last:
+                self.export(phase, step + 1)
             if stop:
                 return step + 1
         return settings.steps
 
+    def build_scaler(self) -> torch.amp.GradScaler:
+        """Scales losses so that float16 gradients do not vanish; does nothing for other types."""
+        half = self.config.precision == "float16"
+        return torch.amp.GradScaler(self.device.type, enabled=half)
+
+    def agree(self, stop: bool) -> bool:
+        """Whether any process wants to stop."""
+        return bool(processes.total(torch.tensor(float(stop), device=self.device)))
+
     def take_step(
-        self, phase: Phase, optimiser, sampler: Sampler, step: int, watch: bool
+        self, phase: Phase, optimiser, scaler, sampler: Sampler, step: int, watch: bool
     ) -> dict[str, float]:
         """One optimiser step; returns its metrics if `watch`."""
         settings = phase.settings
@@ -128,22 +153,49 @@ class Run:
         rate = learning_rate(step, settings)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        photos = self.bank.pixels[sampler(step).to(self.device)]
-        loss, values = phase(photos, generator, step, watch)
+        photos = self.bank.batch(sampler(step)[self.rank :: self.world], self.device)
+        loss, values = phase(photos, Draws(generator, self.rank, self.world), step, watch)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        scaler.scale(loss).backward()
+        processes.average_gradients(phase.learned())  # before unscaling: an overflow is everyone's
+        scaler.unscale_(optimiser)
         norm = nn.utils.clip_grad_norm_(phase.learned(), settings.clip)
-        optimiser.step()
+        scaler.step(optimiser)  # skips what overflowed
+        scaler.update()
         phase.after(step)
         if not watch:
             return {}
-        return {**values, "loss": float(loss.detach()), "gradient_norm": float(norm), "rate": rate}
+        values = {**values, "loss": float(loss.detach()), "gradient_norm": float(norm)}
+        return {**self.means(values, scaler), "rate": rate}
+
+    def means(self, values: dict[str, float], scaler: torch.amp.GradScaler) -> dict[str, float]:
+        """Means over the processes; without the norm of gradients that float16 could not hold."""
+        names = sorted(values)
+        tensor = torch.tensor([values[name] for name in names], dtype=torch.float64)
+        means = processes.mean(tensor.to(self.device)).tolist()
+        values = dict(zip(names, means, strict=True))
+        if scaler.is_enabled():
+            values["scale"] = scaler.get_scale()
+            overflow = not math.isfinite(values["gradient_norm"])
+            if overflow and math.isfinite(values["loss"]) and values["scale"] > LOWEST_SCALE:
+                del values["gradient_norm"]
+        return values
+
+    def export(self, phase: Phase, step: int) -> None:
+        """Weights as they are now, for an evaluation beside the training or of a phase alone."""
+        if self.first:
+            path = self.folder / EXPORTS / f"{phase.name}-{step:06d}.safetensors"
+            save(phase.backbone(), path)
 
     def report(self, phase: Phase, step: int, values: dict[str, float], speed: float) -> None:
         """Appends one line to the metrics; stops a run that is beyond help."""
         line = {"phase": phase.name, "step": step, **values}  # no times: equal runs, equal bytes
-        metrics.append(self.metrics, line)
-        log.info("%s %d: loss %.4f, %.0f photos/s", phase.name, step, values["loss"], speed)
+        if self.first:
+            metrics.append(self.metrics, line)
+        log.info(
+            "pretrain: %s step %d of %d, loss %.4f, %.2f images/s",
+            phase.name, step, phase.settings.steps, values["loss"], speed,
+        )  # fmt: skip
         where = f"pretrain, {phase.name} step {step}"
         if not all(math.isfinite(value) for value in values.values()):
             raise TrainingError(f"{where}: not finite: {values}; lower learning_rate or clip")
@@ -153,14 +205,17 @@ class Run:
                 f"below {COLLAPSED}; use the last weights exported before, or lower learning_rate"
             )
 
-    def write(self, phase: Phase, optimiser, step: int) -> None:
+    def write(self, phase: Phase, optimiser, scaler, step: int) -> None:
         """The checkpoint: all that `train` needs to go on as if it had not stopped."""
+        if not self.first:
+            return
         state = {
             **self.identity(),
             "phase": phase.name,
             "step": step,
             "modules": phase.state_dict(),
             "optimiser": optimiser.state_dict(),
+            "scaler": scaler.state_dict(),
         }
         write_torch(self.folder / "checkpoint.pt", state)
 

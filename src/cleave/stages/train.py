@@ -15,7 +15,7 @@ from cleave.registry import make
 from cleave.rounds import Learn
 from cleave.spec import build, to_mapping
 from cleave.stages.job import Job
-from cleave.stages.unfinished import unfinished
+from cleave.stages.unfinished import keep, unfinished
 
 
 def run(job: Job) -> None:
@@ -75,14 +75,6 @@ def finish(job: Job, learn: Learn, annotations: Any, network: Any, folder: Path)
     for name in ("speed.jsonl", "events"):  # for people: what depends on the clock, TensorBoard's
         keep(folder / name, job.output.with_name(name))
     shutil.rmtree(folder)
-
-
-def keep(found: Path, place: Path) -> None:
-    """Moves a file or a folder, if there is one, over what an earlier run left."""
-    if place.is_dir():
-        shutil.rmtree(place)
-    if found.exists():
-        shutil.move(found, place)
 
 
 def summary(job: Job, learn: Learn, annotations: Any, network: Any) -> Mapping[str, Any]:

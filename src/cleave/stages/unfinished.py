@@ -29,3 +29,11 @@ def unfinished(output: Path, made_from: Mapping[str, Any]) -> Path:
             log.warning("another spec or other inputs: %s is given up", other)
             shutil.rmtree(other, ignore_errors=True)  # another process may be at it
     return folder
+
+
+def keep(found: Path, place: Path) -> None:
+    """Moves a file or a folder, if there is one, over what an earlier run left."""
+    if place.is_dir():
+        shutil.rmtree(place)
+    if found.exists():
+        shutil.move(found, place)

@@ -5,7 +5,7 @@ Snakemake sees a changed config but no edit of the library: this number is how a
 
 VERSIONS = {
     "images": 1,
-    "pretrain": 1,
+    "pretrain": 2,
     "features": 1,
     "depth": 1,
     "graphs": 1,
