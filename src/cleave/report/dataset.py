@@ -87,6 +87,12 @@ def section(
         "masks": _overview(entry, found, colours, detectors=False),
         "predictions": _overview(entry, found, colours, detectors=True),
         "left_out": layout.left_out,
+        "hierarchies": any(
+            "parent" in mask
+            for masks in found.values()
+            for several in masks.pictured.values()
+            for mask in several
+        ),
         "groups": _panels(name, summary, files, found, layout, chosen, folder),
         "specs": {method: masks.spec for method, masks in found.items()},
     }

@@ -14,6 +14,7 @@ from cleave.io.artifacts import unpack_depth, unpack_features
 from cleave.io.images import ImageRecord, ImageShard
 from cleave.io.store import ShardReader, read_shard
 from cleave.ops import rle
+from cleave.ops.hierarchy import depths
 from cleave.ops.iou import mask_iou
 from cleave.references import names_in
 from cleave.registry import make
@@ -36,6 +37,7 @@ FEWEST = 5  # pictures beside each other, and `methods.MOST` at most
 # A detector finds up to a hundred masks an image: those with this score are drawn, at most so many,
 # and at least so many.
 SURE, MOST_DRAWN, FEWEST_DRAWN = 0.5, 12, 3
+LEVELS = ("roots", "level 1", "level 2", "level 3 and deeper")  # as in benchmarks.hierarchy
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ def panel(
         boxes: RLE of the true boxes where nothing more is labelled.
 
     Returns:
-        `rows`, lists of pictures: what the methods saw, and what they made of it; `width` and
-        `height` of each; and `columns`, how many to set beside each other.
+        `rows`, lists of pictures: what the methods saw, what they made of it, and a row for each
+        hierarchy of masks; `width` and `height` of each; and `columns`, how many to set beside
+        each other.
     """
     pixels = make("datasets", source.images.spec).read(source.record).pixels
     large = resized(pixels, thumbnail_size(source.record.size, DRAWN), smooth=True)
@@ -104,11 +107,14 @@ def panel(
         seen.append(Picture(title, save(f"seen{index}", picture, patches=patches)))
     top = max(best_iou.values(), default=0.0)
 
+    def draw(name: str, shown: Sequence[Mapping[str, Any]]) -> str:
+        small = shrunk([annotation["segmentation"] for annotation in shown], large.shape[:2])
+        return save(name, drawn(large, small, objects))
+
     def made(method: str) -> Picture:
         found = masks[method]
         shown = to_draw(found) if "recipe" in source.entry["masks"][method] else found
-        small = shrunk([annotation["segmentation"] for annotation in shown], large.shape[:2])
-        file, iou = save(method, drawn(large, small, objects)), best_iou.get(method)
+        file, iou = draw(method, shown), best_iou.get(method)
         part = "" if len(shown) == len(found) else f"{len(shown)} of "
         note = ("" if iou is None else f"IoU {iou:.0f}, ") + part + _count(len(found), "mask")
         return Picture(method, file, note, method, iou is not None and 0 < top == iou)
@@ -123,7 +129,7 @@ def panel(
         gap = [None] if layout.aligned else []
         lines = [[first, *lines[0]], *([*gap, *line] for line in lines[1:])]
     return {
-        "rows": [seen, *lines],
+        "rows": [seen, *lines, *_hierarchies(layout, masks, draw)],
         "columns": columns(len(seen), *map(len, lines)),
         "width": source.size.width,
         "height": source.size.height,
@@ -135,6 +141,38 @@ def to_draw(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     best = sorted(found, key=lambda annotation: -annotation["score"])[:MOST_DRAWN]
     sure = sum(annotation["score"] >= SURE for annotation in best)
     return best[: max(sure, FEWEST_DRAWN)]
+
+
+def _hierarchies(
+    layout: Layout,
+    masks: Mapping[str, Sequence[Mapping[str, Any]]],
+    draw: Callable[[str, Sequence[Mapping[str, Any]]], str],
+) -> list[list[Picture]]:
+    """A row for each method some of whose masks lie in others, a picture for each level."""
+    levels = {method: by_level(masks[method]) for method in layout.methods}
+    return [
+        [
+            Picture(
+                f"{method}: {LEVELS[number]}",
+                draw(f"{method}-level{number}", alone),
+                _count(len(alone), "mask"),
+                method,
+            )
+            for number, alone in enumerate(found)
+        ]
+        for method, found in levels.items()
+        if len(found) > 1
+    ]
+
+
+def by_level(found: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The masks of each level of `LEVELS` down to the last that has any; all are roots or parts."""
+    own = depths(np.array([annotation.get("parent", -1) for annotation in found], np.int64))
+    own = np.minimum(own, len(LEVELS) - 1)
+    return [
+        [annotation for annotation, number in zip(found, own, strict=True) if number == level]
+        for level in range(own.max(initial=-1) + 1)
+    ]
 
 
 def columns(*counts: int) -> int:
