@@ -26,6 +26,7 @@ PLUGINS: dict[str, dict[str, str]] = {
         "kmeans": "cleave.backbones.kmeans:KMeans",
         "lda": "cleave.backbones.lda:Lda",
         "oracle": "cleave.backbones.oracle:Oracle",
+        "resnet": "cleave.backbones.resnet:ResNet",
         "rotary": "cleave.backbones.rotary:Rotary",
         "texture": "cleave.backbones.texture:Texture",
         "vit": "cleave.backbones.vit:Vit",

@@ -16,6 +16,7 @@ KINDS = sorted(PLUGINS["features"])
 QUICK = {
     "colour": {"size": 64},
     "texture": {"size": 64},
+    "resnet": {"model": "resnet18", "weights": "random", "size": 64},
     "vit": {"model": "vit_tiny_patch16_224", "weights": "random", "size": 64},
 }
 

@@ -1,8 +1,15 @@
-"""How large an image a backbone sees."""
+"""What a backbone sees of an image: how large, with which others, and in which units."""
 
 from __future__ import annotations
 
-from cleave.types import Size
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from cleave.io.weights import Weights
+from cleave.types import Array, FeatureMap, Image, Size
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def input_size(image: Size, *, size: int, multiple: int, keep_aspect: bool, max_side: int) -> Size:
@@ -29,3 +36,37 @@ def input_size(image: Size, *, size: int, multiple: int, keep_aspect: bool, max_
     # integers: 640 * (480 / 480) must not come out as 639 on some machine
     sides = (side * numerator // denominator for side in image)
     return Size(*(max(side // multiple, 1) * multiple for side in sides))
+
+
+def encode_by_size(
+    images: Sequence[Image],
+    seen: Callable[[Size], Size],
+    encode: Callable[[list[Image], Size], list[FeatureMap]],
+    batch: int,
+) -> list[FeatureMap]:
+    """Features of each image, in order; images that are seen at one size are encoded together.
+
+    Args:
+        seen: gives the size at which an image of some size is seen.
+        encode: features of images that are seen at the given size.
+        batch: images at once, at most.
+    """
+    groups: dict[Size, list[int]] = {}
+    for index, image in enumerate(images):
+        groups.setdefault(seen(image.size), []).append(index)
+    features: dict[int, FeatureMap] = {}
+    for size, members in groups.items():
+        for start in range(0, len(members), batch):
+            chunk = members[start : start + batch]
+            maps = encode([images[i] for i in chunk], size)
+            features.update(zip(chunk, maps, strict=True))
+    return [features[i] for i in range(len(images))]
+
+
+def normalised(pixels: Array, record: Weights, device: str) -> Tensor:
+    """(B, H, W, 3) uint8 RGB to (B, 3, H, W) float32 in the units of the weights."""
+    import torch
+
+    mean, std = (torch.tensor(values, device=device) for values in (record.mean, record.std))
+    values = torch.from_numpy(pixels).to(device).float().div_(255)
+    return values.sub_(mean).div_(std).permute(0, 3, 1, 2)

@@ -11,7 +11,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 
 from cleave.backbones import attention, weights
-from cleave.backbones.inputs import input_size
+from cleave.backbones.inputs import encode_by_size, input_size, normalised
 from cleave.backbones.positions import dino_positions, set_positions
 from cleave.io.device import device, inference
 from cleave.io.images import resize
@@ -77,16 +77,7 @@ class Vit:
 
     def __call__(self, images: Sequence[Image]) -> list[FeatureMap]:
         """Features of each image, in order; images of one size go through the network together."""
-        groups: dict[Size, list[int]] = {}
-        for index, image in enumerate(images):
-            groups.setdefault(self._input_size(image.size), []).append(index)
-        features: dict[int, FeatureMap] = {}
-        for seen, members in groups.items():
-            for start in range(0, len(members), self.batch):
-                chunk = members[start : start + self.batch]
-                maps = self._encode([images[i] for i in chunk], seen)
-                features.update(zip(chunk, maps, strict=True))
-        return [features[i] for i in range(len(images))]
+        return encode_by_size(images, self._input_size, self._encode, self.batch)
 
     @property
     def _stride(self) -> int:
@@ -138,13 +129,7 @@ class Vit:
         ]
 
     def _normalise(self, pixels: Array) -> Tensor:
-        """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in the units of the weights."""
-        import torch
-
-        record = self.record
-        mean, std = (torch.tensor(v, device=device()) for v in (record.mean, record.std))
-        values = torch.from_numpy(pixels).to(device()).float().div_(255)
-        return values.sub_(mean).div_(std).permute(0, 3, 1, 2).contiguous()
+        return normalised(pixels, self.record, device()).contiguous()
 
     def _forward(self, images: Tensor) -> dict[str, Tensor]:
         """Every requested array, batch first, tokens not yet on their grid."""

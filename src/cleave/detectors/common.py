@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cleave.io.weights import url_file
+from cleave.networks.published import RESNETS
 from cleave.networks.settings import Common
 from cleave.types import Image, MaskSet
 
@@ -21,11 +22,7 @@ if TYPE_CHECKING:
 _INITIAL = 3  # of the numbers that a seed is mixed with: the random weights
 
 # Self-supervised ResNet-50s that the papers begin with, where a plain address gives them.
-TRUNKS = {
-    "dino": "https://dl.fbaipublicfiles.com/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth",
-    "moco_v2": "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/"
-    "moco_v2_800ep_pretrain.pth.tar",
-}
+TRUNKS = {"dino": RESNETS["dino_r50"].url, "moco_v2": RESNETS["moco_v2_r50"].url}
 
 
 @dataclass(frozen=True, kw_only=True)

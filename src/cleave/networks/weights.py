@@ -41,36 +41,48 @@ _TRUNK_PREFIXES = (
 
 
 def read_trunk(path: Path, network: PyramidNetwork, *, sha256: str | None = None) -> None:
-    """Fills the trunk of a network from an image network's checkpoint.
+    """Fills the trunk of a network from an image network's checkpoint; see `fill_trunk`."""
+    state = open_weights(Path(path), sha256)
+    fill_trunk(network.trunk, state, network.architecture.trunk, Path(path))
+
+
+def fill_trunk(trunk: torch.nn.Module, state: Mapping[str, Any], kind: str, path: Path) -> None:
+    """Fills an image network without its classifier from a published checkpoint.
 
     Known: torchvision's names (also DINO's), bare or in DINO's {teacher, student}, MoCo v2's
     module.encoder_q, DenseCL's and mmcv's {state_dict: backbone...}; detectron2's names, as in
     CutLER's dino_RN50_pretrain_d2_format.pkl.
 
     Args:
-        path: .pth, .pth.tar, .pt, .pkl or .safetensors.
-        network: its trunk is changed in place, or not at all.
-        sha256: of the file, checked before it is read.
+        trunk: with torchvision's names; changed in place, or not at all.
+        state: of the file, from `open_weights`.
+        kind: what the trunk is, for errors.
+        path: of the file, for errors.
 
     Raises:
-        DataError: as `fill`, or a file that cannot be read.
+        DataError: as `fill`.
     """
-    path = Path(path)
-    state = open_weights(path, sha256)
-    own = list(network.trunk.state_dict())
+    own = list(trunk.state_dict())
     for theirs in (own, [trunk_name(name) for name in own]):
         for prefix in _TRUNK_PREFIXES:
             if prefix + theirs[0] in state:
                 names = {name: prefix + renamed for name, renamed in zip(own, theirs, strict=True)}
-                return fill(network.trunk, state, names, _TRUNK_EXTRAS, path)
+                return fill(trunk, state, names, _TRUNK_EXTRAS, path)
     raise DataError(
-        f"weights {path}: not those of a {network.architecture.trunk}; it holds "
-        f"{summarise(map(str, state), SHOWN)}"
+        f"weights {path}: not those of a {kind}; it holds {summarise(map(str, state), SHOWN)}"
     )
 
 
 def open_weights(path: Path, digest: str | None) -> dict[str, Any]:
-    """The state dict of a file, out of its container and of a distributed run."""
+    """The state dict of a file, out of its container and of a distributed run.
+
+    Args:
+        path: .pth, .pth.tar, .pt, .pkl or .safetensors.
+        digest: the file's sha256, checked before it is read; None: not checked.
+
+    Raises:
+        DataError: a file that cannot be read, is another, or holds no tensors.
+    """
     if digest is not None:
         check_sha256(path, digest)
     contents = read_tensors(path)
