@@ -53,6 +53,7 @@ PLUGINS: dict[str, dict[str, str]] = {
         "maskdistill": "cleave.masks.maskdistill:MaskDistill",
         "promerge": "cleave.masks.promerge:ProMerge",
         "tokencut": "cleave.masks.tokencut:TokenCut",
+        "votecut": "cleave.masks.votecut:VoteCut",
     },
     "detectors": {
         "cascade_mask_rcnn": "cleave.detectors.cascade_mask_rcnn:CascadeMaskRCNN",
