@@ -128,6 +128,15 @@ def test_a_source_without_a_key_is_alone():
     assert np.argwhere(found.masks).tolist() == [[0, 1, 1]]
 
 
+def test_centring_tells_apart_what_is_alike():
+    keys = np.full((4, 5, HEADS * WIDTH), 5.0)
+    keys[1:3, 1:4] += 1
+    shown = scene_of(keys, np.ones(HEADS * WIDTH))
+    assert MaskDistill()(shown).masks.all()
+    found = MaskDistill(centre=True)(shown)
+    np.testing.assert_array_equal(found.masks[0], keys[..., 0] > 5)
+
+
 @pytest.mark.parametrize(
     ("fields", "shown", "message"),
     [

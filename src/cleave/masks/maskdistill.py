@@ -9,6 +9,7 @@ import numpy as np
 from annotated_types import Gt, Le
 
 from cleave.masks.common import finish, patch_features
+from cleave.ops.affinity import centre
 from cleave.ops.attention import keep_mass
 from cleave.ops.components import component_of
 from cleave.ops.diffusion import class_scores, diffuse
@@ -30,6 +31,8 @@ class MaskDistill:
 
     The authors' features are `vit` with `model: dino_vits16`, `size: 640`, `keep_aspect: true`
     and `cls_query: true`; they pad an image to whole patches, where ours is resized to them.
+    DINO's keys have products of both signs. Where all patches resemble each other the mask is the
+    whole image: `centre` then.
 
     The note `carriers` counts the good patches that resemble the source.
     """
@@ -41,6 +44,7 @@ class MaskDistill:
     class_scores: Literal["logits", "attention"] = "logits"
     heads: Annotated[int, Gt(0)] | None = None  # None: all (eq. 1); the code: the first 5 (:35, 75)
     mass: Annotated[float, Gt(0), Le(1)] | None = None  # code: .5, others score 0 (:36); not paper
+    centre: bool = False  # ours: similarity without the mean key; for other features than DINO's
     component: bool = True  # the source's alone (code :52-55); the paper's text does not say so
     refine: Refinement = "none"  # published: there is no CRF at this stage
     working_size: Annotated[int, Gt(0)] = 480  # px, of the refinement if there is one
@@ -56,7 +60,7 @@ class MaskDistill:
         scores = self._scores(scene.features, keys)
         masks, notes = np.zeros((0, *scene.features.grid), bool), {"carriers": 0}
         if np.ptp(scores) > 1e-6 * np.abs(scores).max():
-            found = diffuse(keys, scores, self.share)
+            found = diffuse(centre(keys) if self.centre else keys, scores, self.share)
             masks = self._mask(found.field.reshape(scene.features.grid), found.source)[None]
             notes = {"carriers": len(found.carriers)}
         return finish(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
+from cleave.ops import bits
 from cleave.types import Array, Size
 
 _IN_PLANE = np.zeros((3, 3, 3), bool)  # 4 neighbours, none of them in another mask
@@ -76,15 +79,17 @@ def keep_foreground(
         (K,) int64, indices of the masks that stay, by ascending area.
     """
     flat, ground = masks.reshape(len(masks), background.size), background.reshape(-1)
-    areas = flat.sum(1)
+    owners, patches = np.nonzero(flat)
+    areas = np.bincount(owners, minlength=len(flat))
     likeness = features @ features[ground].mean(0)  # (N,)
-    unlike = flat @ likeness.astype(np.float64) < similarity * areas
+    unlike = np.bincount(owners, likeness[patches], len(flat)) < similarity * areas
+    order = np.argsort(areas, kind="stable")
     covered = np.zeros(background.size, bool)
     kept = []
-    for i in np.argsort(areas, kind="stable"):
+    for i in order[unlike[order]]:
         new = flat[i] & ~covered
         size = np.count_nonzero(new)
-        if unlike[i] and size and np.count_nonzero(new & ground) / size < most_inside:
+        if size and np.count_nonzero(new & ground) / size < most_inside:
             covered |= flat[i]
             kept.append(i)
     return np.array(kept, np.int64)
@@ -112,22 +117,24 @@ def merge_overlapping(
         (K, h, w) bool, which may overlap, larger first; on ties the one whose first mask came
         first.
     """
-    flat = masks.reshape(len(masks), masks.shape[1] * masks.shape[2])
-    clusters = np.zeros((0, flat.shape[1]), bool)
-    for mask in flat[np.argsort(-flat.sum(1), kind="stable")]:
-        held = (clusters & mask).sum(1) / np.count_nonzero(mask)
+    packed = bits.pack(masks.reshape(len(masks), masks.shape[1] * masks.shape[2]))
+    areas = bits.degrees(packed)
+    clusters = packed[:0]
+    for i in np.argsort(-areas, kind="stable"):
+        held = bits.degrees(clusters & packed[i]) / areas[i]
         joins = held > overlap
         open_ones = np.flatnonzero(~joins & (held > similar_overlap))
         if len(open_ones):
-            means = _mean_features(np.concatenate([mask[None], clusters[open_ones]]), features)
-            joins[open_ones] = means[1:] @ means[0] >= similarity
-        union = clusters[joins].any(0) | mask
+            mean, *others = _mean_features([packed[i], *clusters[open_ones]], features)
+            joins[open_ones] = np.array(others) @ mean >= similarity
+        union = np.bitwise_or.reduce(clusters[joins], axis=0) | packed[i]
         place = np.argmax(joins) if joins.any() else len(clusters)
         clusters = np.insert(clusters[~joins], place, union, axis=0)
-    order = np.argsort(-clusters.sum(1), kind="stable")
-    return clusters[order].reshape(-1, *masks.shape[1:])
+    clusters = clusters[np.argsort(-bits.degrees(clusters), kind="stable")]
+    return bits.unpack(clusters, len(features)).reshape(-1, *masks.shape[1:])
 
 
-def _mean_features(masks: Array, features: Array) -> Array:
-    """(M, N) bool, none empty, and (N, C) to (M, C) float64."""
-    return np.stack([features[mask].mean(0, dtype=np.float64) for mask in masks])
+def _mean_features(packed: Sequence[Array], features: Array) -> list[Array]:
+    """Of each mask, (ceil(N/8),) uint8 and not empty, the mean of the rows of (N, C): (C,)."""
+    masks = bits.unpack(np.stack(packed), len(features))
+    return [features[mask].mean(0, dtype=np.float64) for mask in masks]
