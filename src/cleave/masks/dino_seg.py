@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le
 from cleave.masks.common import finish
 from cleave.ops.attention import keep_mass
 from cleave.ops.components import components
-from cleave.ops.iou import mask_iou
+from cleave.ops.nms import greedy_nms
 from cleave.ops.refine import Refinement
 from cleave.spec import ConfigError
 from cleave.types import Array, MaskSet, Scene
@@ -50,7 +50,7 @@ class DinoSeg:
         maps = self._maps(scene)
         masks, scores = self._candidates(maps)
         order = np.argsort(-scores, kind="stable")
-        kept = _distinct(masks[order], self.overlap)
+        kept = greedy_nms(masks[order], self.overlap)
         return finish(
             scene,
             masks[order][kept],
@@ -92,18 +92,3 @@ class DinoSeg:
             masks.append(parts)
             scores.append((attention * parts).sum((1, 2)))
         return np.concatenate(masks), np.concatenate(scores)
-
-
-def _distinct(masks: Array, overlap: float) -> list[int]:
-    """Which masks resemble none that was kept before them.
-
-    Args:
-        masks: (M, h, w) bool, the best first.
-        overlap: IoU above which two masks are one.
-    """
-    iou = mask_iou(masks, masks)
-    kept: list[int] = []
-    for index in range(len(masks)):
-        if (iou[index, kept] <= overlap).all():
-            kept.append(index)
-    return kept

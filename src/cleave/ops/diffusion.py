@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cleave.ops.seed_expansion import spread
 from cleave.types import Array
 
 
@@ -33,16 +34,13 @@ def diffuse(keys: Array, scores: Array, share: float) -> Diffusion:
     MaskDistill (arXiv 2206.06363, eq. 2; gen_masks.py:38-51). The affinity of two patches
     is A = sum over heads of k_i . k_j, which is the product of the whole keys. The best
     int(share * N) patches (at least one) are good; those of them with A > 0 to the source carry,
-    and the field is the sum of A over the carriers. That is the product with one summed key: none
-    of the N x N affinities but the source's is needed.
+    and the field is the sum of A over the carriers: LOST's expansion, from another seed. None of
+    the N x N affinities but the source's is needed.
 
     Args:
         keys: (N, C) float, N > 0.
         scores: (N,) float; of equal scores the first patch is the better.
         share: of the patches, in (0, 1].
     """
-    keys = np.asarray(keys, np.float64)
     order = np.argsort(-scores, kind="stable")[: max(1, int(share * len(keys)))]
-    source = int(order[0])
-    carriers = order[keys[order] @ keys[source] > 0]
-    return Diffusion(source, carriers, keys @ keys[carriers].sum(0))
+    return Diffusion(int(order[0]), *spread(keys, order))

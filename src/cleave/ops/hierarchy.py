@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cleave.ops.nms import greedy_nms
 from cleave.types import Array, DataError
 
 _ALONE = 1e-12  # length below which a feature has no direction (torch's normalize)
@@ -188,21 +189,8 @@ def window_nms(masks: Array, overlap: float, window: int | None) -> Array:
     Returns:
         Indices of what is kept, the largest first.
     """
-    areas = masks.sum((1, 2), dtype=np.int64)
-    order = np.argsort(-areas, kind="stable")
-    words, areas = _words(masks[order]), areas[order]
-    kept = np.ones(len(order), bool)
-    for i in range(len(order)):
-        if kept[i]:
-            near = slice(i + 1, None if window is None else i + window)
-            inside = np.bitwise_count(words[near] & words[i]).sum(1, dtype=np.int64)
-            kept[near] &= inside <= overlap * (areas[near] + areas[i] - inside)
-    return order[kept]
-
-
-def _words(masks: Array) -> Array:
-    """(M, h, w) bool to (M, ceil(h * w / 8)) uint8, one bit a patch."""
-    return np.packbits(masks.reshape(len(masks), masks.shape[1] * masks.shape[2]), axis=1)
+    order = np.argsort(-masks.sum((1, 2), dtype=np.int64), kind="stable")
+    return order[greedy_nms(masks[order], overlap, window)]
 
 
 def parents_of(masks: Array, coverage: float = 0.9) -> Array:

@@ -54,8 +54,24 @@ def expand_seed(features: np.ndarray, candidates: int, threshold: float = 0.0) -
     """
     found = degrees(features, threshold)
     order = np.argsort(found, kind="stable")[:candidates]
-    seed = int(order[0])
+    similar, field = spread(features, order, threshold)
+    return Expansion(found, int(order[0]), similar, field > 0)
+
+
+def spread(
+    features: np.ndarray, order: np.ndarray, threshold: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """From the first of some patches to those of them that resemble it, and from these to all.
+
+    Args:
+        features: (N, C) float.
+        order: (K,) int64 indices of patches, not empty.
+        threshold: above which two patches are alike.
+
+    Returns:
+        The entries of `order` alike to the first one, and (N,) float64: each patch's products with
+        them, less the threshold, summed.
+    """
     exact = np.asarray(features, np.float64)
-    similar = order[exact[order] @ exact[seed] > threshold]
-    mean = exact @ exact[similar].sum(0) - threshold * len(similar)
-    return Expansion(found, seed, similar, mean > 0)
+    similar = order[exact[order] @ exact[order[0]] > threshold]
+    return similar, exact @ exact[similar].sum(0) - threshold * len(similar)
