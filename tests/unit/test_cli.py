@@ -15,7 +15,10 @@ from cleave.ops.render import scene
 from cleave.registry import PLUGINS
 from cleave.types import Size
 
-METHODS = ("tokencut", "maskcut", "cuts3d", "cleave3d")
+METHODS = (
+    *("tokencut", "maskcut", "cuts3d", "cleave3d", "lost", "deep_spectral", "promerge", "freesolo"),
+    *("divide_conquer", "votecut"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +50,17 @@ def test_segment_writes_an_overlay_and_coco(folder, tmp_path, method, capsys):
         mask = coco.annToMask(annotation)
         assert mask.shape == (190, 250)
         assert mask.sum() == annotation["area"] > 0
+
+
+def test_features_are_exchanged_in_all_that_a_method_is_made_of(folder, tmp_path):
+    """divide_conquer reads features itself, and the masks of a method that reads a graph."""
+    out = tmp_path / "o.png"
+    arguments = ["segment", str(folder / "my photo é.png"), "--method", "divide_conquer"]
+    assert cli.main([*arguments, "--features", "texture", "--out", str(out)]) == 0
+    info = json.loads(out.with_suffix(".json").read_text())["info"]
+    used = json.loads(info["spec"]["sections"])
+    assert set(used["masks"]) == {"divide_conquer", "maskcut"}
+    assert set(used["features"]) == set(used["graphs"]) == {"texture"}
 
 
 @pytest.fixture
@@ -110,6 +124,8 @@ def test_segment_says_that_flat_depth_is_two_dimensional(folder, tmp_path, capsy
         (["--features", "dion"], "did you mean 'dino'"),
         (["--depth", "nowhere.png"], "neither a file nor a section"),
         (["--method", "maskcut", "--depth", "flat"], "uses no depth"),
+        (["--method", "lost", "--features", "txture"], "no features section 'txture'"),
+        (["--method", "dino_seg", "--features", "colour"], "attention"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],
 )

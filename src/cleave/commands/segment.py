@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -56,26 +57,52 @@ def chosen_sections(options: argparse.Namespace) -> config.Config:
     methods = raw.get("masks") or {}
     if options.method not in methods:
         raise ConfigError(f"--method: no {options.method!r}; {nearest(options.method, methods)}")
-    method = dict(methods[options.method] or {})
+    chosen = _with_references(methods, options.method)
     if options.features:
-        if options.features not in (raw.get("graphs") or {}):
-            known = nearest(options.features, raw.get("graphs") or {})
-            raise ConfigError(f"--features: no graphs section {options.features!r}; {known}")
-        method["graphs"] = options.features
+        for section in chosen.values():
+            _use_features(section, options.features, raw)
+    cut_in_depth = [section for section in chosen.values() if "depth" in section]
     if options.depth:
-        if "depth" not in method:
+        if not cut_in_depth:
             raise ConfigError(f"--depth: {options.method} uses no depth; leave the option out")
-        raw["depth"], method["depth"] = _with_depth(raw.get("depth") or {}, options.depth)
-    elif "depth" in method:
-        kind = (raw["depth"][method["depth"]] or {}).get("kind", method["depth"])
-        if kind == "flat":
-            print(
-                f"cleave: note: {options.method} runs on flat depth, so it cuts in 2D only; "
-                "give --depth FILE or a depth network (--depth zoedepth)",
-                file=sys.stderr,
-            )
-    raw["masks"] = {options.method: method}
+        raw["depth"], wanted = _with_depth(raw.get("depth") or {}, options.depth)
+        for section in cut_in_depth:
+            section["depth"] = wanted
+    elif any(_is_flat(raw, section["depth"]) for section in cut_in_depth):
+        print(
+            f"cleave: note: {options.method} runs on flat depth, so it cuts in 2D only; "
+            "give --depth FILE or a depth network (--depth zoedepth)",
+            file=sys.stderr,
+        )
+    raw["masks"] = chosen
     return config.load(raw)
+
+
+def _with_references(methods: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
+    """A mask section and those that it is made of, as copies that may be changed."""
+    chosen: dict[str, dict[str, Any]] = {}
+    while name in methods and name not in chosen:
+        chosen[name] = dict(methods[name] or {})
+        name = str(chosen[name].get("masks"))
+    return chosen
+
+
+def _use_features(section: dict[str, Any], wanted: str, raw: Mapping[str, Any]) -> None:
+    """Puts other features in place of those that a mask section uses, by itself or in graphs."""
+    for key, known in (
+        ("graphs", raw.get("graphs") or {}),
+        ("features", raw.get("features") or {}),
+    ):
+        if key not in section:
+            continue
+        if wanted not in known:
+            hint = nearest(wanted, known)
+            raise ConfigError(f"--features: no {key} section {wanted!r}; {hint}")
+        section[key] = wanted
+
+
+def _is_flat(raw: Mapping[str, Any], name: str) -> bool:
+    return (raw["depth"][name] or {}).get("kind", name) == "flat"
 
 
 def _use_trained(features: Any) -> None:
