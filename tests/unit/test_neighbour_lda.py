@@ -72,6 +72,15 @@ def test_shards_and_runs_change_no_byte(learned, tmp_path):
         assert other.output.with_name(name).read_bytes() == one
 
 
+def test_photos_of_one_colour_are_refused(learned, tmp_path):
+    photos = pretrain.read_photos(learned)
+    flat = np.full((20, 30, 3), 90, np.uint8)
+    plain = Photos(photos.records, lambda record: Image(record.id, flat))
+    with pytest.raises(DataError, match="of one colour"):
+        make("pretrain", SPEC).learn(plain, tmp_path)
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
 def test_directions_do_what_lda_promises_on_the_photos(learned):
     """Near cells differ by 1 along each direction, on average over the photos it learned from."""
     weights, one = load(learned.output), make("pretrain", SPEC)

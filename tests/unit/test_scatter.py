@@ -52,12 +52,12 @@ def test_discriminants_solve_their_equation():
     total, near = (a @ a.T for a in rng.normal(size=(2, 6, 20)))
     ratios, directions = discriminants(total, near, 4, 0.0)
     assert (np.diff(ratios) < 0).all()
-    np.testing.assert_allclose(total @ directions, near @ directions * ratios, rtol=1e-6)
-    np.testing.assert_allclose(directions.T @ near @ directions, np.eye(4), atol=1e-9)
+    np.testing.assert_allclose(total @ directions, near @ directions * ratios, rtol=1e-4)
+    np.testing.assert_allclose(directions.T @ near @ directions, np.eye(4), atol=1e-5)
     every = rng.normal(size=(6, 1000))
     quotients = np.einsum("ci,cd,di->i", every, total, every)
     quotients /= np.einsum("ci,cd,di->i", every, near, every)
-    assert ratios[0] >= quotients.max()
+    assert ratios[0] * (1 + 1e-5) >= quotients.max()
 
 
 def test_a_smooth_channel_comes_first_and_noise_has_the_ratio_one():
@@ -71,10 +71,11 @@ def test_a_smooth_channel_comes_first_and_noise_has_the_ratio_one():
     np.testing.assert_allclose(ratios[1:], 1, atol=0.1)
 
 
-def test_a_channel_without_any_variance_does_no_harm():
-    cells = np.random.default_rng(4).normal(size=(6, 6, 3))
-    cells[..., 1] = 5
-    total, near, _ = scatters(cells, 2)
-    ratios, directions = discriminants(total, near, 2, 1e-4)
-    assert np.isfinite(ratios).all()
-    assert np.isfinite(directions).all()
+def test_a_channel_that_hardly_varies_comes_last():
+    rng = np.random.default_rng(4)
+    cells = rng.normal(size=(12, 12, 3))
+    cells[..., 1] = 1e-9 * np.arange(12)  # smooth, and round-off
+    total, near, pairs = scatters(cells, 2)
+    ratios, directions = discriminants(total / 144, near / pairs, 2, 1e-4)
+    np.testing.assert_allclose(ratios, 1, atol=0.2)
+    assert np.abs(directions[1]).max() < 0.1

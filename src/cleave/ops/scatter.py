@@ -9,6 +9,8 @@ import numpy as np
 from cleave.ops.ncut import with_sign
 from cleave.types import Array
 
+FLOOR = 1e-7  # of the mean variance of near cells
+
 
 def disc_sums(cells: Array, radius: int) -> Array:
     """Sum of the cells at most `radius` away (Euclidean), itself included.
@@ -68,14 +70,16 @@ def discriminants(total: Array, near: Array, count: int, ridge: float) -> tuple[
     Args:
         total, near: (C, C) covariances.
         count: of directions; at most C.
-        ridge: share of each channel's variance added to the diagonal of `near`.
+        ridge: share of each channel's variance added to the diagonal of `near`. A little of the
+            mean one is added too: else a channel that hardly varies in what was learned from (the
+            colours of grey photos) could have any ratio and count without bounds in others.
 
     Returns:
         (count,) ratios, descending, and (C, count) directions, signs as `with_sign` has them.
     """
     from scipy.linalg import eigh
 
-    added = ridge * np.diag(near) + np.finfo(np.float64).tiny
+    added = ridge * np.diag(near) + FLOOR * np.diag(near).mean()
     channels = len(total)
     ratios, directions = eigh(
         total, near + np.diag(added), subset_by_index=(channels - count, channels - 1)

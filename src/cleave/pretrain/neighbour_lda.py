@@ -50,7 +50,7 @@ class NeighbourLda:
     components: Count = 96  # principal axes of the dictionary's features that LDA sees; our study
     directions: Count = 32  # our study: 16 to 32
     radius: Count = 3  # patches, Euclidean; our study: "at most 3 cells apart"
-    ridge: Annotated[float, Ge(0)] = 1e-4  # share of a channel's near variance; ours
+    ridge: Annotated[float, Gt(0)] = 1e-4  # share of near variance, see ops.scatter; ours
     seed: Annotated[int, Ge(0)] = 0
 
     def __post_init__(self):
@@ -70,7 +70,7 @@ class NeighbourLda:
         """Leaves weights and metrics in a folder.
 
         Raises:
-            DataError: no photos.
+            DataError: no photos, or nothing on them but one colour each.
         """
         chosen = choose(photos, self.photos, self.seed)
         log.info("neighbour_lda: %d of %d photos", len(chosen), len(photos))
@@ -78,6 +78,8 @@ class NeighbourLda:
         lines.unlink(missing_ok=True)
         learned = self._dictionary(chosen, lines)
         total, near, centre, spread = self._scatter(chosen, learned)
+        if not near.any():
+            raise DataError("neighbour_lda: every photo is of one colour; nothing can be learned")
         variances, axes = _principal(spread[CHANNELS:, CHANNELS:])
         reduce = np.zeros((len(total), CHANNELS + self.components))
         reduce[:CHANNELS, :CHANNELS] = np.eye(CHANNELS)
