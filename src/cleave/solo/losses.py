@@ -94,19 +94,23 @@ def like_colours(image: Tensor, frame: Size, least: float) -> Tensor:
         torch.arange(STRIDE // 2, side, STRIDE, device=image.device) < own
         for side, own in zip(frame, (height, width), strict=True)
     )
-    inside = rows[:, None] & columns
-    alike = torch.zeros((len(NEIGHBOURS), *inside.shape), dtype=torch.bool, device=image.device)
+    return alike(colours, rows[:, None] & columns, least)
+
+
+def alike(colours: Tensor, inside: Tensor, least: float) -> Tensor:
+    """`like_colours` of cells: (h, w, 3) Lab, and (h, w) bool: which lie in the image."""
+    found = torch.zeros((len(NEIGHBOURS), *inside.shape), dtype=torch.bool, device=inside.device)
     for number, offset in enumerate(NEIGHBOURS):
         here, there = _pairs(inside.shape, offset)
         distance = (colours[here] - colours[there]).norm(dim=-1)
-        alike[number][here] = ((-distance / 2).exp() >= least) & inside[there]
-    return alike
+        found[number][here] = ((-distance / 2).exp() >= least) & inside[there]
+    return found
 
 
 def colour_loss(
     logits: Sequence[Tensor],
     truths: Sequence[Tensor],
-    alike: Sequence[Tensor],
+    likes: Sequence[Tensor],
     scores: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """-log of the probability that neighbours of like colour are in or out of the mask together.
@@ -116,17 +120,17 @@ def colour_loss(
 
     Args:
         logits, truths: (P_i, h, w) of each image; truths in {0, 1}.
-        alike: (8, h, w) bool of each image.
+        likes: (8, h, w) bool of each image, from `like_colours`.
         scores: (P_i,) factors of each image, which do not change the denominator; None: 1.
 
     Returns:
         ()
     """
     total, count = [], []
-    for number, (logit, truth, alikes) in enumerate(zip(logits, truths, alike, strict=True)):
+    for number, (logit, truth, like) in enumerate(zip(logits, truths, likes, strict=True)):
         box = (truth.amax(1, keepdim=True) * truth.amax(2, keepdim=True)) > 0
         inner, outer = F.logsigmoid(logit), F.logsigmoid(-logit)
-        for offset, near in zip(NEIGHBOURS, alikes, strict=True):
+        for offset, near in zip(NEIGHBOURS, like, strict=True):
             here, there = _pairs(near.shape, offset)
             here, there = (slice(None), *here), (slice(None), *there)
             weight = (near[None] & box)[here]

@@ -138,9 +138,9 @@ class SOLOv2(PyramidNetwork):
             scores = [t.scores[c.objects] for t, c in zip(targets, assigned, strict=True)]
         losses = self._overlap_losses(torch.cat(logits), torch.cat(truths), scores)
         if settings.colour_weight:
-            alike = [of.like_colours(i, frame, settings.colour_similarity) for i in images]
+            likes = [of.like_colours(i, frame, settings.colour_similarity) for i in images]
             warm = (self.num_batches_tracked / settings.colour_warmup).clamp(max=1)
-            colour = of.colour_loss(logits, truths, alike, scores)
+            colour = of.colour_loss(logits, truths, likes, scores)
             losses["colour"] = colour * warm * settings.colour_weight
         return losses
 
