@@ -25,9 +25,11 @@ def upsample_nearest(values: Array, size: Size) -> Array:
         values: (..., h, w) of any dtype.
 
     Returns:
-        (..., H, W) of the same dtype.
+        (..., H, W) of the same dtype; `values` itself if it has this size already.
     """
     height, width = values.shape[-2:]
+    if (height, width) == size:
+        return values
     rows = nearest_index(height, size.height)
     columns = nearest_index(width, size.width)
     return values[..., rows[:, None], columns]
