@@ -45,6 +45,7 @@ PLUGINS: dict[str, dict[str, str]] = {
     "masks": {
         "cleave3d": "cleave.masks.cleave3d:Cleave3D",
         "cuts3d": "cleave.masks.cuts3d:CutS3D",
+        "deep_spectral": "cleave.masks.deep_spectral:DeepSpectral",
         "dino_seg": "cleave.masks.dino_seg:DinoSeg",
         "divide_conquer": "cleave.masks.divide_conquer:DivideConquer",
         "freesolo": "cleave.masks.freesolo:FreeSOLO",
