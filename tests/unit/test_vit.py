@@ -123,6 +123,19 @@ def test_one_facet_alone_is_the_same_as_among_all():
         np.testing.assert_array_equal(alone.facets[facet], together.facets[facet])
 
 
+def test_the_query_of_cls_and_the_keys_give_its_attention():
+    """What MaskDistill ranks patches by (arXiv 2206.06363, eq. 1)."""
+    features = shaken(tiny(cls_query=True, cls_attention=True))([photo()])[0]
+    heads, (height, width) = features.heads, features.grid
+    keys = features.facets["key"].reshape(height * width, heads, -1)
+    logits = np.einsum("hd,nhd->hn", features.cls_query.reshape(heads, -1), keys)
+    logits = logits / np.sqrt(keys.shape[2])
+    shares = features.attention.reshape(heads, -1)
+    shares = shares / shares.sum(1, keepdims=True)  # without what CLS gives itself
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert_close(shares, expected)
+
+
 def test_the_last_block_is_left_out_unless_it_is_needed():
     for fields, runs in (
         ({}, 0),
