@@ -38,6 +38,9 @@ def test_folder_holds_the_weights_their_metrics_and_exports_alone(pretrained):
     found = (pretrained.folder / "results/pretrain/tiny").iterdir()
     assert {path.name for path in found} == {"weights.safetensors", "metrics.jsonl", "exports"}
     assert pretrained.planned() == set()
+    report = (pretrained.folder / "results/report/index.html").read_text()
+    assert 'id="pretraining"' in report
+    assert "photos a second" in report
 
 
 def test_changed_pretraining_reruns_what_follows_alone(project):

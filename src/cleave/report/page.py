@@ -9,7 +9,7 @@ from typing import Any
 
 from cleave import __version__, paths
 from cleave.io.atomic import replacing
-from cleave.report import curves, dataset, faceoff, gallery, recipes
+from cleave.report import curves, dataset, faceoff, gallery, pretraining, recipes
 from cleave.report.methods import Family, expanded, labels, method_colours, ordered
 from cleave.report.settings import read_settings
 from cleave.report.timings import read_timings
@@ -53,8 +53,10 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
         fewest_drawn=gallery.FEWEST_DRAWN,
         shards_read=recipes.SHARDS_READ,
         learning=_learning(summary, families, rounds, colours),
+        pretraining=pretraining.read_pretraining(summary),
         timings=timings,
         trainings=recipes.training_times(rounds),
+        pretrainings=pretraining.read_rates(summary),
         settings=read_settings(summary, {d["name"]: d["specs"] for d in datasets}, rounds),
     )
 

@@ -94,11 +94,12 @@ def _seconds(pattern: str, total: int, **names: Any) -> float | None:
 def training_rate(recipe: str, number: int) -> float | None:
     """Images a second of a round's training, since its last start, as its log has it."""
     path = Path(paths.log(paths.CHECKPOINT.format(recipe=recipe, round=number)))
-    found = [match for line in _lines(path) if (match := STEP_LINE.match(line))]
+    found = [match for line in log_lines(path) if (match := STEP_LINE.match(line))]
     return float(found[-1][1]) or None if found else None
 
 
-def _lines(path: Path) -> list[str]:
+def log_lines(path: Path) -> list[str]:
+    """The lines of a job's log; none where there is no such file."""
     if not path.is_file():
         return []
     return path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -107,7 +108,7 @@ def _lines(path: Path) -> list[str]:
 def seconds_an_image(logs: list[Path]) -> float | None:
     """The mean over all images of these logs; None if they tell nothing."""
     images, seconds = 0, 0.0
-    for line in (line for path in logs for line in _lines(path)):
+    for line in (line for path in logs for line in log_lines(path)):
         if match := LINE.match(line):
             count, spent, rate = int(match[1]), float(match[2]), float(match[3] or 0)
             # The log has tenths of a second: of a short job, the rate is the better number.
