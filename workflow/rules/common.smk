@@ -15,6 +15,7 @@ from cleave import paths
 from cleave.io import shards
 from cleave.io.images import read_image_shard
 from cleave.io.seen import Seen
+from cleave.pretrain.shipped import located
 from cleave.stages.versions import VERSIONS
 from cleave.types import CleaveError
 
@@ -118,7 +119,7 @@ def depth_fingerprint(name):
 def weights_of_features(wildcards):
     """An input: the weights file that a features section names, so that a new one is noticed."""
     file = getattr(SECTIONS["features"][wildcards.features].plugin, "weights", None)
-    return [] if file in (None, "random") else [file]
+    return [] if file in (None, "random") else [str(located(file)[0])]
 
 
 def reference(kind, key, pattern):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
@@ -25,14 +24,15 @@ if TYPE_CHECKING:
 class Rotary:
     """Features of a ViT with rotary positions that the `pretrain` stage trained, without labels.
 
-    Its weights come from a `pretrain` section, by reference, or from a file; `random` ones, of the
-    default architecture, show what training is worth. `key`, `query` and
-    `value` are the projections of a block, heads side by side, before the rotation, so they tell
-    where a patch is only as far as the network wrote it into the tokens; `token` is what the block
-    gives out, after the final norm. Runs on a GPU if torch finds one, else on the CPU.
+    Its weights come from a `pretrain` section, by reference, from those that ship with cleave, by
+    name, or from a file; `random` ones, of the default architecture, show what training is worth.
+    `key`, `query` and `value` are the projections of a block, heads side by side, before the
+    rotation, so they tell where a patch is only as far as the network wrote it into the tokens;
+    `token` is what the block gives out, after the final norm. Runs on a GPU if torch finds one,
+    else on the CPU.
     """
 
-    # A file that the stage wrote; or "random"; None: those of the `pretrain` reference.
+    # A name in cleave/weights, a file that the stage wrote, or "random"; None: those of `pretrain`.
     weights: str | None = None
     sha256: str | None = None  # of the weights: another file is refused
     facet: Literal["key", "query", "value", "token"] = "key"  # CutLER, maskcut.py:277: keys
@@ -61,12 +61,14 @@ class Rotary:
 
     @functools.cached_property
     def _model(self) -> RotaryVit:
-        from cleave.pretrain.weights import load
+        from cleave.pretrain.shipped import located
+        from cleave.pretrain.weights import load, untrained
 
         if self.weights is None:
             raise ConfigError("rotary: no weights; name a file, or a pretrain section")
-        file = self.weights
-        model = _untrained() if file == "random" else load(Path(file), self.sha256)
+        file, digest = located(self.weights)
+        random = self.weights == "random"
+        model = untrained() if random else load(file, self.sha256 or digest)
         depth = len(model.blocks)
         if not -depth <= self.block < depth:
             raise ConfigError(f"block: {self.block}, but {self.weights} has {depth} blocks")
@@ -99,15 +101,3 @@ class Rotary:
             )
             for image, facet, looked in zip(images, facets, attention, strict=True)
         ]
-
-
-def _untrained() -> RotaryVit:
-    """The network before any training, of the seed 0."""
-    import torch
-
-    from cleave.pretrain.config import Architecture
-    from cleave.pretrain.model import RotaryVit
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return RotaryVit(Architecture()).eval().requires_grad_(False)

@@ -72,7 +72,19 @@ def load(path: Path, digest: str | None = None) -> RotaryVit:
     return model.requires_grad_(False)
 
 
-def _architecture(path: Path) -> Architecture:
+def untrained() -> RotaryVit:
+    """The network of the default architecture before any training, drawn from the seed 0."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return RotaryVit(Architecture()).eval().requires_grad_(False)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """What the file says of itself: `architecture`, and the attributes given to `save`.
+
+    Raises:
+        DataError: not such a file.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -82,6 +94,11 @@ def _architecture(path: Path) -> Architecture:
         raise DataError(f"weights {path}: no readable header ({error})") from None
     if header.get("format") != FORMAT:
         raise DataError(f"weights {path}: expected format {FORMAT!r}, got {header.get('format')!r}")
+    return header
+
+
+def _architecture(path: Path) -> Architecture:
+    header = read_header(path)
     try:
         return build(Architecture, header.get("architecture", {}), f"weights {path}")
     except ConfigError as error:
