@@ -20,6 +20,7 @@ from cleave.references import (
     check_needs,
     cycle,
     known_names,
+    losses_of,
     require_single,
     resolve,
 )
@@ -268,7 +269,7 @@ def load(raw: Mapping[str, Any]) -> Config:
     checks = (_wrong_facets, _wrong_weights, _without_truth)
     errors += [] if errors else [error for check in checks for error in check(sections)]
     if errors:
-        raise ConfigError("\n".join(errors))
+        raise ConfigError("\n".join(dict.fromkeys(errors)))  # what two sections run into, once
     config = Config(sections)
     if errors := _unknown_rows(config):
         raise ConfigError("\n".join(errors))
@@ -382,9 +383,13 @@ def _rounds(
         if entry:
             raise ConfigError(f"{where}: {next(iter(entry))!r} needs a 'detector', or is no key")
         return ()
-    rounds = parse(entry, references["dataset"][0], references["detector"][0], where)
+    rounds = parse(
+        entry,
+        references["dataset"][0],
+        references["detector"][0],
+        where,
+        lambda name, place: losses_of(place, name, raw),
+    )
     for round_ in rounds:
-        place = f"{where}.rounds[{round_.number}]"
-        resolve(f"{place}.dataset", round_.dataset, "datasets", raw)
-        resolve(f"{place}.detector", round_.detector, "detectors", raw)
+        resolve(f"{where}.rounds[{round_.number}].dataset", round_.dataset, "datasets", raw)
     return rounds

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 from cleave.paths import of_round
+from cleave.registry import lookup
 from cleave.spec import ConfigError, nearest
 
 # reference key -> the section it points into
@@ -75,6 +76,18 @@ def resolve(where: str, value: Any, section: str, raw: Mapping[str, Any]) -> tup
     if not names:
         raise ConfigError(f"{where}: names nothing; {nearest('', known)}")
     return names
+
+
+def losses_of(where: str, detector: str, raw: Mapping[str, Any]) -> type:
+    """The class of the losses of the detector section that a recipe names.
+
+    Raises:
+        ConfigError: no such section, or none of a known kind.
+    """
+    resolve(f"{where}.detector", detector, "detectors", raw)
+    entry = {str(name): entry for name, entry in raw["detectors"].items()}[detector]
+    kind = entry.get("kind", detector) if isinstance(entry, Mapping) else detector
+    return type(lookup("detectors", kind, f"detectors.{detector}").plain_losses)
 
 
 def require_single(where: str, key: str, names: tuple[str, ...]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Interval
@@ -16,7 +17,10 @@ from cleave.training.settings import Training
 
 @dataclass(frozen=True, kw_only=True)
 class Learn:
-    """All that one training run reads beside its labels and its detector."""
+    """All that one training run reads beside its labels and its detector.
+
+    The losses are Mask R-CNN's; `learning` gives the class for those of other detectors.
+    """
 
     seed: Annotated[int, Ge(0)] = 0  # of the weights that no file gives, the order and all draws
     training: Training = field(default_factory=Training)
@@ -26,6 +30,15 @@ class Learn:
     def __post_init__(self):
         if self.losses.trust_loss and self.augment.trust == "none":
             raise ConfigError("losses.trust_loss: needs augment.trust: spatial or area")
+
+
+@functools.cache
+def learning(losses: type) -> type[Learn]:
+    """`Learn` with the losses that a detector has, the class of its `plain_losses`."""
+    if losses is Losses:
+        return Learn
+    own = ("losses", losses, field(default_factory=losses))
+    return make_dataclass("Learn", [own], bases=(Learn,), frozen=True, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +65,13 @@ class Round:
 KEYS = ("rounds", *(f.name for f in fields(Learn)))
 
 
-def parse(entry: Mapping[str, Any], dataset: str, detector: str, where: str) -> tuple[Round, ...]:
+def parse(
+    entry: Mapping[str, Any],
+    dataset: str,
+    detector: str,
+    where: str,
+    losses: Callable[[str, str], type] = lambda *_: Losses,
+) -> tuple[Round, ...]:
     """The rounds of a recipe; each says only what differs from the round before it.
 
     Args:
@@ -60,6 +79,7 @@ def parse(entry: Mapping[str, Any], dataset: str, detector: str, where: str) -> 
             the same keys, `relabel`, `dataset` and `detector`.
         dataset, detector: of round 0, and of those after it until one names another. Detectors of
             one recipe have the same weights, and may differ in what they propose, say.
+        losses: of a detector by its name, and the place that names it: the class of its losses.
 
     Raises:
         ConfigError: an unknown key or a value out of range; or a round on another data set that
@@ -70,7 +90,8 @@ def parse(entry: Mapping[str, Any], dataset: str, detector: str, where: str) -> 
     later = entry.pop("rounds", None) or []
     if not isinstance(later, list | tuple):
         raise ConfigError(f"{where}.rounds: expected a list, got {later!r}")
-    rounds = [Round(0, dataset, detector, build(Learn, entry, where), None)]
+    learn = build(learning(losses(detector, where)), entry, where)
+    rounds = [Round(0, dataset, detector, learn, None)]
     settings: Mapping[str, Any] = entry
     relabel: Mapping[str, Any] = {}
     for number, changes in enumerate(later, 1):
@@ -89,7 +110,8 @@ def parse(entry: Mapping[str, Any], dataset: str, detector: str, where: str) -> 
                 f"{here}: {place} has no masks of the round before, which was on "
                 f"{rounds[-1].dataset}; set relabel: {{merge: false}}"
             )
-        rounds.append(Round(number, place, detector, build(Learn, settings, here), rule))
+        learn = build(learning(losses(detector, here)), settings, here)
+        rounds.append(Round(number, place, detector, learn, rule))
     return tuple(rounds)
 
 

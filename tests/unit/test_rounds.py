@@ -144,3 +144,33 @@ def test_refused_by_the_config(raw, path, value, expected):
     with pytest.raises(ConfigError) as error:
         config.load(raw)
     assert expected in str(error.value)
+
+
+def test_losses_are_those_of_the_detectors_kind(raw):
+    raw["detectors"]["wide"] = {"kind": "solov2"}
+    recipe = raw["recipes"]["learned"] | {"detector": "wide"}
+    raw["recipes"]["learned"] = recipe | {
+        "losses": {"dice_weight": 0, "axis_max_weight": 1.0},
+        "rounds": [{"losses": {"soft_targets": True}}],
+    }
+    first, second = config.load(raw)["recipes"]["learned"].rounds
+    assert first.learn.losses.axis_max_weight == second.learn.losses.axis_max_weight == 1
+    assert (first.learn.losses.soft_targets, second.learn.losses.soft_targets) == (False, True)
+    for wrong in ("drop_loss", "trust_loss"):
+        raw["recipes"]["learned"] = recipe | {"losses": {wrong: True}, "rounds": []}
+        with pytest.raises(ConfigError, match=rf"learned\.losses: unknown key '{wrong}'"):
+            config.load(raw)
+    raw["recipes"]["learned"] = recipe | {"rounds": [{"detector": "wider"}]}
+    with pytest.raises(ConfigError, match=r"rounds\[1\]\.detector: no 'wider'.*'wide'"):
+        config.load(raw)
+
+
+def test_what_trains_is_read_back_with_the_detectors_own_losses():
+    from cleave.rounds import learning, train_spec
+    from cleave.solo.settings import Losses
+    from cleave.spec import build
+
+    entry = {"losses": {"colour_weight": 1.0}}
+    (first,) = parse(entry, "a", "b", "recipes.x", lambda *_: Losses)
+    spec = train_spec(first, {"kind": "solov2"})
+    assert build(learning(Losses), json.loads(json.dumps(spec["learn"])), "learn") == first.learn

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import textwrap
 
-from cleave.rcnn.settings import Losses
 from cleave.registry import PLUGINS, lookup
 from cleave.rounds import Relabel
 from cleave.spec import to_mapping
@@ -14,7 +13,7 @@ from cleave.training.augment_settings import Augment
 from cleave.training.settings import Training
 
 # What a recipe may say of a training, and a round of its labels.
-SETTINGS = {"training": Training, "losses": Losses, "augment": Augment, "relabel": Relabel}
+SETTINGS = {"training": Training, "augment": Augment, "relabel": Relabel}
 
 
 def run(options: argparse.Namespace) -> None:
@@ -32,8 +31,23 @@ def run(options: argparse.Namespace) -> None:
         "rounds: a list of what differs from the round before, with dataset, detector and relabel"
     )
     for key, settings in SETTINGS.items():
-        print(f"  {key:<16} {settings.__doc__.splitlines()[0]}")
-        _print_fields(settings)
+        _print_settings(key, settings)
+    for settings, kinds in _losses().items():
+        _print_settings("losses", settings, f"({', '.join(kinds)})")
+
+
+def _losses() -> dict[type, list[str]]:
+    """Each class of losses that a recipe may set, and the detectors that have it."""
+    found: dict[type, list[str]] = {}
+    for kind in sorted(PLUGINS["detectors"]):
+        plugin = lookup("detectors", kind, "detectors")
+        found.setdefault(type(plugin.plain_losses), []).append(kind)
+    return found
+
+
+def _print_settings(key: str, settings: type, of: str = "") -> None:
+    print(f"  {key:<16} {settings.__doc__.splitlines()[0]} {of}".rstrip())
+    _print_fields(settings)
 
 
 def _print_fields(plugin: type) -> None:

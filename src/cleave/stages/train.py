@@ -11,8 +11,8 @@ from cleave.io.atomic import replacing, write_json
 from cleave.io.checkpoints import load_state, save_state
 from cleave.io.device import device
 from cleave.io.weights import sha256
-from cleave.registry import make
-from cleave.rounds import Learn
+from cleave.registry import lookup, make
+from cleave.rounds import Learn, learning
 from cleave.spec import build, to_mapping
 from cleave.stages.job import Job
 from cleave.stages.unfinished import keep, unfinished
@@ -27,7 +27,8 @@ def run(job: Job) -> None:
     from cleave.io.processes import group, launch, place
     from cleave.training.samples import Annotations
 
-    learn = build(Learn, job.spec["learn"], "learn")
+    detector = lookup("detectors", job.spec["detector"]["kind"], "detector")
+    learn = build(learning(type(detector.plain_losses)), job.spec["learn"], "learn")
     if launch(learn.training.processes):
         return
     annotations = Annotations(job.shards("labels"))
