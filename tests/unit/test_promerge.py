@@ -41,7 +41,8 @@ def promerge_naive(features, m):
             if sum(2 * int(side.sum()) > len(side) for side in sides) > m.most_sides:
                 grounds.append(mask)
             else:
-                parts += split_naive(mask, (r, c), m.component)
+                found = split_naive(mask, (r, c), m.component)
+                parts += [part for part in found if len(part) / (h * w) >= m.small]
     if not grounds:
         return []
     ground = patches(np.mean(grounds, axis=0) > m.vote)
@@ -57,10 +58,11 @@ METHODS = (
     ProMerge(refine="none", stride=2, affinity=0.6, like_background=0.4),
     ProMerge(refine="none", stride=3, most_sides=0, component=1.0, least_background=0.3),
     ProMerge(refine="none", stride=1, inside_background=0.3, overlap=0.8, similarity=0.9),
+    ProMerge(refine="none", stride=2, small=0.05),
 )
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("method", METHODS, ids=range(len(METHODS)))
 def test_the_masks_are_the_naive_twins(seed, method):
     features = noisy_objects(seed)

@@ -52,6 +52,7 @@ class ProMerge:
     affinity: Annotated[float, Ge(-1), Lt(1)] = 0.2  # cosine above which a patch is the seed's
     most_sides: Annotated[int, Interval(ge=0, le=4)] = 1  # more than these covered: background
     component: Annotated[float, Ge(0)] = 0.5  # least size, in sizes of the seed's component
+    small: _Share = 0.0  # ours: share of the grid that a part has at least; noise makes specks
     vote: _Share = 0.5  # share of the candidates above which a patch is background (:148-153)
     least_background: _Share = 0.1  # share of the grid below which there are no masks (:158)
     inside_background: Annotated[float, Gt(0)] = 0.8  # of what a mask adds; from here on it goes
@@ -71,6 +72,7 @@ class ProMerge:
         alike = (features[seeds] @ features.T > self.affinity).reshape(-1, *grid)
         ground = covered_sides(alike) > self.most_sides
         parts = split_at_seeds(alike[~ground], seeds[~ground], self.component)
+        parts = parts[parts.sum((1, 2)) >= self.small * len(features)]
         background = self._background(alike[ground])
         kept = merged = parts[:0]
         if background.any() and background.mean() >= self.least_background:
