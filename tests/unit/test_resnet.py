@@ -294,3 +294,20 @@ def test_published_weights_are_fetched_from_the_hub_or_their_address(
         ("xinlongwang/DenseCL", ("densecl_r50_imagenet_200ep.pth",)),
         "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar",
     ]
+
+
+def test_doctor_says_which_published_weights_are_there(tmp_path, monkeypatch, capsys):
+    from cleave import cli
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    snapshot = tmp_path / "models--xinlongwang--DenseCL/snapshots/0"
+    for folder, model in ((snapshot, "densecl_r50"), (tmp_path / "hub/checkpoints", "swav_r50")):
+        folder.mkdir(parents=True)
+        (folder / RESNETS[model].url.rpartition("/")[2]).touch()
+    cli.main(["doctor"])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    found = {line[1]: line[0] for line in lines if len(line) > 1 and line[1] in RESNETS}
+    assert found.keys() == RESNETS.keys()
+    assert {model for model, state in found.items() if state == "ok"} == {"densecl_r50", "swav_r50"}

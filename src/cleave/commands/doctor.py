@@ -80,9 +80,11 @@ def _machine() -> None:
 
 
 def _weights() -> None:
-    """Which hub weights lie in the cache, for every model that has a name of its own."""
+    """Which published weights lie in a cache, for every model that has a name of its own."""
     from cleave.backbones.weights import RECORDS
     from cleave.depth.transformers import DepthAnything, ZoeDepth
+    from cleave.io.weights import url_path
+    from cleave.networks.published import RESNETS
 
     cache = Path(
         os.environ.get("HF_HUB_CACHE")
@@ -95,6 +97,12 @@ def _weights() -> None:
         folder = cache / f"models--{hub.replace('/', '--')}"
         cached = folder.is_dir()
         print(f"  {'ok' if cached else '--':<3} {name:<32} {hub}")
+    resnets = RESNETS if importlib.util.find_spec("torch") else {}  # torch says where its cache is
+    for name, known in resnets.items():
+        file = url_path(known.url)
+        folder = cache / f"models--{known.hub.replace('/', '--')}" / "snapshots"
+        cached = any(folder.glob(f"*/{file.name}")) if known.hub else file.is_file()
+        print(f"  {'ok' if cached else '--':<3} {name:<32} {known.url}")
     print(
         "      what is not there is fetched at first use; without a network give a file (weights:)"
     )

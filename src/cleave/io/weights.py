@@ -171,7 +171,7 @@ def url_file(url: str, *, instead: str) -> Path:
     """
     import torch
 
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    path = url_path(url)
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,6 +184,13 @@ def url_file(url: str, *, instead: str) -> Path:
             f"{instead}"
         ) from None
     return path
+
+
+def url_path(url: str) -> Path:
+    """Where torch's cache of checkpoints has the file of a plain address, or would have it."""
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
 def summarise(names: Iterator[str] | list[str], most: int = 6) -> str:
