@@ -8,9 +8,12 @@ import shutil
 import pytest
 from conftest import REPOSITORY, Project
 
+from cleave.registry import PLUGINS
+
 pytestmark = pytest.mark.workflow
 
 IMAGES = 1_281_167  # of ImageNet-1K train
+STUDIES = {"spectral_clusters"}  # mask plugins that are no methods: they serve a benchmark
 
 
 def jobs(project: Project, preset: str) -> dict[str, int]:
@@ -70,6 +73,21 @@ def test_the_study_of_features_plans(tmp_path):
     assert planned["score"] == rows + 4 * 3
     assert planned["pretrain"] == 1
     assert planned["features"] == len(config["features"]) * 4  # photos are two shards
+
+
+def test_the_face_off_plans(tmp_path):
+    """Every method on photos and on scenes; what only other masks are made of is made once."""
+    project = Project(tmp_path / "faceoff")
+    (project.folder / "data/photos/images").mkdir(parents=True)
+    (project.folder / "data/photos/instances.json").write_text("{}")
+    planned = jobs(project, "faceoff")
+    config = project.config
+    kinds = {section["kind"] for section in config["masks"].values()}
+    assert kinds == PLUGINS["masks"].keys() - STUDIES
+    for benchmark in config["benchmarks"].values():
+        used = {config["masks"][name]["kind"] for name in benchmark["masks"]}
+        assert used == kinds
+    assert planned["masks"] == sum(2 * len(b["masks"]) for b in config["benchmarks"].values())
 
 
 def test_every_benchmark_of_the_papers_plans(tmp_path):
