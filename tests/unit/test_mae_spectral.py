@@ -161,18 +161,6 @@ def test_features_without_the_facet_are_refused():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.integers(0, 12), st.floats(0, 1), st.integers(1, 6))
-def test_suppression_is_the_naive_twin(seed, count, threshold, most):
-    iou = np.random.default_rng(seed).random((count, count))
-    iou = (iou + iou.T) / 2
-    kept = []
-    for i in range(count):
-        if len(kept) < most and all(iou[i, j] <= threshold for j in kept):
-            kept.append(i)
-    assert segments.suppress(iou, threshold, most).tolist() == kept
-
-
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.sampled_from([6, 20, 48]), st.booleans())
 def test_parts_are_the_naive_twins(seed, least, most, split):
     labels = np.random.default_rng(seed).integers(0, 3, (6, 8))

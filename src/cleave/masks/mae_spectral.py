@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Interval, Le, MinLen
 
 from cleave.masks.common import finish, patch_features
 from cleave.ops import segments
-from cleave.ops.iou import mask_iou
+from cleave.ops.nms import greedy_nms
 from cleave.ops.refine import Refinement
 from cleave.ops.resample import average
 from cleave.types import Array, MaskSet, Scene
@@ -66,7 +66,7 @@ class MaeSpectral:
         order = np.lexsort((-areas, -scores))  # by score, then by area; the earlier k on ties
         order = order[(scores[order] >= self.minimum_overlap) & (scores[order] > 0)]
         masks, scores = candidates[order], scores[order]
-        kept = segments.suppress(mask_iou(masks, masks), self.nms, self.max_masks)
+        kept = greedy_nms(masks, self.nms)[: self.max_masks]
         masks = masks[kept]
         if self.refine == "none":
             masks = segments.enlarge(masks, scene.image.size, self.upsample)

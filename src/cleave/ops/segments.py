@@ -131,23 +131,3 @@ def enlarge(masks: np.ndarray, size: Size, how: Literal["bilinear", "nearest"]) 
     for mask, one in zip(masks.astype(np.float32), full, strict=True):  # bounds the memory
         np.greater(bilinear(mask, size), 0.5, out=one)
     return full
-
-
-def suppress(iou: np.ndarray, threshold: float, most: int) -> np.ndarray:
-    """Greedy non-maximum suppression: what is left where no two are too much alike.
-
-    Args:
-        iou: (M, M) of masks in descending order of preference.
-        threshold: a mask is dropped if its IoU with a kept one is above this.
-        most: number at which to stop.
-
-    Returns:
-        (K,) int64 ascending indices of those kept.
-    """
-    free, kept = np.ones(len(iou), bool), []
-    while len(kept) < most and free.any():
-        first = int(np.argmax(free))
-        kept.append(first)
-        free &= iou[first] <= threshold
-        free[first] = False
-    return np.array(kept, np.int64)
