@@ -9,11 +9,12 @@ import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 
 from cleave.ops import bits
-from cleave.ops.affinity import centre, cosine, density_threshold, near_far_threshold
+from cleave.ops.affinity import cosine, density_threshold, near_far_threshold
+from cleave.ops.facets import patch_features
 from cleave.ops.importance import Indexing, sharpen, spatial_importance
 from cleave.ops.ncut import spectrum
 from cleave.ops.points import Pooling, pool_depth
-from cleave.spec import ConfigError, nearest
+from cleave.spec import ConfigError
 from cleave.types import DepthMap, FeatureMap, PatchGraph
 
 
@@ -78,7 +79,7 @@ class Cosine:
         Raises:
             ConfigError: the features lack the facet, or depth is missing.
         """
-        rows = self._features(features)
+        rows = patch_features(features, self.facet, self.centre)
         affinity, importance = cosine(rows), None
         if self.importance:
             importance = self._importance(depth, features)
@@ -97,14 +98,6 @@ class Cosine:
             eigenvectors=cuts.vectors,
             residuals=cuts.residuals,
         )
-
-    def _features(self, features: FeatureMap) -> np.ndarray:
-        if self.facet not in features.facets:
-            hint = nearest(self.facet, features.facets)
-            raise ConfigError(f"facet: these features have no {self.facet!r}; {hint}")
-        facet = features.facets[self.facet]
-        rows = facet.reshape(-1, facet.shape[2])
-        return centre(rows) if self.centre else rows
 
     def _importance(self, depth: DepthMap | None, features: FeatureMap) -> np.ndarray:
         if depth is None:

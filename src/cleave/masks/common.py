@@ -8,31 +8,9 @@ import numpy as np
 
 from cleave.io.images import resize
 from cleave.ops import bits, ncut
-from cleave.ops.affinity import centre as centred
 from cleave.ops.ncut import Bipartition
 from cleave.ops.refine import Refinement, refine
-from cleave.spec import ConfigError, nearest
-from cleave.types import Array, FeatureMap, MaskSet, PatchGraph, Scene, Size
-
-
-def patch_features(features: FeatureMap, facet: str, centre: bool = False) -> Array:
-    """One facet as a row for each patch.
-
-    Args:
-        centre: subtract the image's mean feature, as `ops.affinity.centre` does.
-
-    Returns:
-        (N, C) float32.
-
-    Raises:
-        ConfigError: the features lack the facet.
-    """
-    if facet not in features.facets:
-        hint = nearest(facet, features.facets)
-        raise ConfigError(f"facet: these features have no {facet!r}; {hint}")
-    values = features.facets[facet]
-    rows = values.reshape(-1, values.shape[2])
-    return centred(rows) if centre else rows
+from cleave.types import Array, MaskSet, PatchGraph, Scene, Size
 
 
 def eigenvector(graph: PatchGraph, painted: Array | None = None) -> Array | None:

@@ -10,9 +10,10 @@ from annotated_types import Ge, Gt, Le, Lt
 from scipy import ndimage
 
 from cleave.io.images import resize
-from cleave.masks.common import finish, patch_features
+from cleave.masks.common import finish
 from cleave.ops.cluster import kmeans
 from cleave.ops.components import border_label, select
+from cleave.ops.facets import patch_features
 from cleave.ops.knn_colour import colour_neighbours
 from cleave.ops.laplacian import (
     LaplacianPairs,

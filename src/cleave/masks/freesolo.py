@@ -9,11 +9,11 @@ import numpy as np
 from annotated_types import Ge, Gt, Interval, Le, Len
 
 from cleave.masks.common import finish
+from cleave.ops.facets import patch_features
 from cleave.ops.free_mask import maskness, placement, similarity_maps
 from cleave.ops.matrix_nms import Kernel, matrix_nms
 from cleave.ops.refine import Refinement
 from cleave.ops.resample import bilinear
-from cleave.spec import ConfigError, nearest
 from cleave.types import Array, MaskSet, Scene
 
 Share = Annotated[float, Interval(ge=0, le=1)]
@@ -72,11 +72,8 @@ class FreeSOLO:
         Those whose maskness is too low already are left out before Matrix NMS, and not after it:
         no mask gains by it, and a mask loses only to better ones, so the result is the same.
         """
-        facets = scene.features.facets
-        if self.facet not in facets:
-            hint = nearest(self.facet, facets)
-            raise ConfigError(f"facet: these features have no {self.facet!r}; {hint}")
-        soft = similarity_maps(facets[self.facet], self.scales)
+        features = patch_features(scene.features, self.facet)
+        soft = similarity_maps(features.reshape(*scene.features.grid, -1), self.scales)
         masks = soft >= self.threshold
         large = masks.sum((1, 2)) >= self.least_patches
         soft, masks = soft[large], masks[large]

@@ -8,9 +8,10 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Gt
 
-from cleave.masks.common import finish, patch_features
+from cleave.masks.common import finish
 from cleave.ops.affinity import normalise
 from cleave.ops.components import component_of
+from cleave.ops.facets import patch_features
 from cleave.ops.refine import Refinement
 from cleave.ops.seed_expansion import expand_seed
 from cleave.types import Array, MaskSet, Scene

@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from annotated_types import Ge, Gt, Interval, Le, MinLen
 
-from cleave.masks.common import finish, patch_features
+from cleave.masks.common import finish
 from cleave.ops import segments
+from cleave.ops.facets import patch_features
 from cleave.ops.nms import greedy_nms
 from cleave.ops.refine import Refinement
 from cleave.ops.resample import average

@@ -8,11 +8,12 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from annotated_types import Gt, Le
 
-from cleave.masks.common import finish, patch_features
+from cleave.masks.common import finish
 from cleave.ops.affinity import centre
 from cleave.ops.attention import keep_mass
 from cleave.ops.components import component_of
 from cleave.ops.diffusion import class_scores, diffuse
+from cleave.ops.facets import patch_features
 from cleave.ops.refine import Refinement
 from cleave.spec import ConfigError
 from cleave.types import Array, FeatureMap, MaskSet, Scene

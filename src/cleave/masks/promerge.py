@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Ge, Gt, Interval, Lt
 
-from cleave.masks.common import finish, patch_features
+from cleave.masks.common import finish
 from cleave.ops.affinity import normalise
+from cleave.ops.facets import patch_features
 from cleave.ops.merge import (
     covered_sides,
     keep_foreground,

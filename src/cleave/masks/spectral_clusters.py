@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from annotated_types import Ge, Gt, Interval, Le, MinLen
 
-from cleave.masks.common import patch_features
 from cleave.ops import segments
+from cleave.ops.facets import patch_features
 from cleave.types import MaskSet, Scene
 
 Clusters = Annotated[tuple[Annotated[int, Ge(2), Le(64)], ...], MinLen(1)]
