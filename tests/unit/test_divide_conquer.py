@@ -131,6 +131,16 @@ def test_parts_of_parts_of_a_whole():
     assert (level[24], level[18]) == (2, 2)
 
 
+def test_features_may_be_centred():
+    """An offset that all patches share makes them one region, unless it is taken away."""
+    scene, _ = body()
+    moved = scene_of(scene.features.facets["key"] + 5.0, scene.masks.masks)
+    assert len(method()(moved)) == 1
+    plain, shifted = (method(centre=True)(shown) for shown in (scene, moved))
+    assert len(plain) > 1
+    np.testing.assert_array_equal(plain.masks, shifted.masks)
+
+
 def test_given_masks_come_first_and_their_scores_are_handed_down():
     scene, whole = body()
     corner = np.zeros_like(whole)

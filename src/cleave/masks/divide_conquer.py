@@ -9,6 +9,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Interval, Le, Len
 
 from cleave.masks.windows import refine_in_windows
+from cleave.ops.affinity import centre
 from cleave.ops.hierarchy import levels, merge_regions, parents_of, window_nms
 from cleave.ops.refine import Refinement
 from cleave.ops.resample import average, upsample_nearest
@@ -41,6 +42,7 @@ class DivideConquer:
     needs: ClassVar[frozenset[str]] = frozenset({"features", "masks"})
 
     facet: str = "key"  # of the last block of DINO (published, Sec. 4.1)
+    centre: bool = False  # subtract the image's mean feature; ours, for other features than DINO's
     # Cosines, finest first (published, Sec. 5.1; divide_conquer.py:85); for DINO's keys.
     thresholds: Annotated[tuple[Annotated[float, Interval(ge=-1, le=1)], ...], Len(1)] = (
         *(0.6, 0.5, 0.4, 0.3, 0.2, 0.1),
@@ -73,7 +75,7 @@ class DivideConquer:
     def __call__(self, scene: Scene) -> MaskSet:
         given = scene.masks
         given = given[(given.scores >= self.minimum_score) & (given.areas > 0)]
-        features = scene.features.facets[self.facet]
+        features = self._features(scene)
         covers = [average(mask, scene.features.grid) for mask in given.masks]
         parts = [self._parts(features, cover) for cover in covers]
         owners = np.repeat(np.arange(len(given)), [len(found) for found in parts])
@@ -93,6 +95,13 @@ class DivideConquer:
                 "refined_away": float((~kept).sum()),
             },
         )
+
+    def _features(self, scene: Scene) -> Array:
+        """(h, w, C), raw as the code has them, or centred."""
+        features = scene.features.facets[self.facet]
+        if not self.centre:
+            return features
+        return centre(features.reshape(-1, features.shape[-1])).reshape(features.shape)
 
     def _parts(self, features: Array, cover: Array) -> Array:
         """The parts of one given mask, by the share of each patch that it covers.
