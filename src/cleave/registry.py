@@ -69,6 +69,7 @@ PLUGINS: dict[str, dict[str, str]] = {
     },
     "benchmarks": {
         "coco": "cleave.benchmarks.coco:CocoBenchmark",
+        "instanceness": "cleave.benchmarks.instanceness:Instanceness",
     },
 }
 

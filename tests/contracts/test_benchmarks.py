@@ -19,6 +19,8 @@ SIZES = {
     "e": Size(40, 40),
 }
 
+COUNTS = {"images", "objects", "objects_single", "objects_multi", "masks_per_image"}
+
 
 @pytest.fixture(params=sorted(PLUGINS["benchmarks"]))
 def kind(request):
@@ -70,7 +72,7 @@ def test_scores_are_plain_numbers_and_the_same_every_time(kind, tmp_path):
 def test_percentages_lie_in_their_range_and_inside_their_interval(kind):
     scores = make("benchmarks", {"kind": kind})(truths(), perfect())
     bare = {name for name in scores if not name.endswith(("_low", "_high"))}
-    for name in bare - {"images", "objects", "masks_per_image"}:
+    for name in bare - COUNTS:
         assert 0 <= scores[name] <= 100
     with_interval = {name for name in bare if f"{name}_low" in scores}
     assert with_interval
@@ -89,8 +91,7 @@ def test_a_data_set_without_labels_is_refused(kind):
 def test_perfect_masks_beat_none_and_none_is_zero(kind):
     benchmark = make("benchmarks", {"kind": kind})
     best, none = benchmark(truths(), perfect()), benchmark(truths(), {})
-    counts = {"images", "objects", "masks_per_image"}
-    metrics = {name for name in none if not name.endswith(("_low", "_high"))} - counts
+    metrics = {name for name in none if not name.endswith(("_low", "_high"))} - COUNTS
     assert metrics
     for name in metrics:
         assert none[name] == 0

@@ -40,7 +40,19 @@ def test_each_label_has_the_segments_of_its_k():
         expected = segments.parts(labels.reshape(14, 16), 4, 0.9 * 224)
         np.testing.assert_array_equal(patches(found)[found.labels == k], expected)
     assert set(found.labels.tolist()) <= {2, 3, 7}
-    assert (found.scores == 1).all()
+
+
+def test_the_score_is_the_share_of_the_border_that_the_cluster_leaves():
+    found = SpectralClusters(clusters=(2,), upsample="nearest", largest=1.0)(scene())
+    squares = [bool(mask[:, 0].any() or mask[0].any()) for mask in found.masks]
+    assert found.scores.tolist() == [0.0 if ground else 1.0 for ground in squares]
+    assert sorted(squares) == [False, False, True]
+
+
+def test_shares_of_the_border_count_corners_twice():
+    labels = np.zeros((3, 4), int)
+    labels[0, 0], labels[1, 1], labels[2, 1] = 1, 2, 2
+    np.testing.assert_allclose(segments.border_shares(labels), [11 / 14, 2 / 14, 1 / 14])
 
 
 def test_components_part_two_objects_that_share_a_cluster():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, MinLen
@@ -21,9 +21,8 @@ from cleave.benchmarks.matches import (
     join,
     match_some,
 )
+from cleave.benchmarks.result import Result, annotations
 from cleave.benchmarks.truth import Truth
-from cleave.io.coco import MaskFile, encode_annotations
-from cleave.io.results import ResultFile
 from cleave.spec import ConfigError, nearest
 from cleave.types import Array, DataError, MaskSet, Scores
 
@@ -31,31 +30,6 @@ _IMAGES = 1000  # looked at together: bounds the memory
 AP_CAP = 100  # COCO's AP and size-binned AR are defined at 100 detections, whatever else is asked
 SIZES = AREAS[1:]
 Ratio = tuple[Array, Array]  # (I,) numerators and denominators of a metric that is a pooled mean
-
-
-@dataclass(frozen=True)
-class Result:
-    """Scores of one method on I images, and what comparing it with another one needs."""
-
-    images: tuple[str, ...]
-    values: Mapping[str, float]  # metric -> per cent, or a count; NaN where not defined
-    samples: Mapping[str, Array]  # metric -> (S,) values on the bootstrap resamples
-    quality: Mapping[str, float]  # image -> mean best IoU of its objects, per cent; none without
-
-    @property
-    def scores(self) -> Scores:
-        """Metrics with `_low` and `_high`; one that is not defined (no such object) is missing."""
-        return bootstrap.with_intervals(self.values, self.samples)
-
-    def minus(self, other: Result) -> Scores:
-        """Paired differences to another method on the same images.
-
-        Raises:
-            DataError: other images or other resamples.
-        """
-        if self.images != other.images:
-            raise DataError("a paired difference needs two methods scored on the same images")
-        return bootstrap.difference(self.values, other.values, self.samples, other.samples)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +141,10 @@ class CocoBenchmark:
         levels = hierarchy.Levels(self.iou_types) if self.hierarchy else None
         for start in range(0, len(images), _IMAGES):
             some = truths[start : start + _IMAGES]
-            found = _detections(images[start : start + _IMAGES], some, predicted)
+            found = [
+                annotations(predicted, image, truth.size)
+                for image, truth in zip(images[start : start + _IMAGES], some, strict=True)
+            ]
             for kind, matched in parts.items():
                 matched.append(match_some(some, found, kind, cap, start))
             right += [corloc.correct(*pair) for pair in zip(some, found, strict=True)]
@@ -177,28 +154,6 @@ class CocoBenchmark:
         matches = {kind: join(matched) for kind, matched in parts.items()}
         ratios = _ratios(truths, right, numbers, matches)
         return matches, ratios | (levels.ratios(matches) if levels else {})
-
-
-def _detections(
-    images: Sequence[str], truths: Sequence[Truth], predicted: Mapping[str, MaskSet]
-) -> list[list[dict[str, Any]]]:
-    """The annotations that the images have, all of the size of the truth."""
-    found = [_annotations(predicted, image) for image in images]
-    for image, truth, listed in zip(images, truths, found, strict=True):
-        sizes = {tuple(annotation["segmentation"]["size"]) for annotation in listed}
-        if wrong := sizes - {tuple(truth.size)}:
-            raise DataError(
-                f"{image!r}: masks of size {min(wrong)}, the truth has {tuple(truth.size)}"
-            )
-    return found
-
-
-def _annotations(predicted: Mapping[str, MaskSet], image: str) -> list[dict[str, Any]]:
-    if image not in predicted:
-        return []
-    if isinstance(predicted, MaskFile | ResultFile):
-        return predicted.annotations(image)
-    return encode_annotations(predicted[image])
 
 
 def _ratios(

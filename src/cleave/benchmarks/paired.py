@@ -12,7 +12,7 @@ from cleave.benchmarks import bootstrap
 from cleave.types import Array, Scores
 
 if TYPE_CHECKING:
-    from cleave.benchmarks.coco import Result
+    from cleave.benchmarks.result import Result
 
 _OVER, _OF = "over ", ": "  # the name of a column: `over <row>: <metric>`
 # What is worth a difference, in the order to show.

@@ -249,7 +249,8 @@ def merge(
 def write_predictions(paths: Sequence[Path], output: Path) -> None:
     """Mask files as a plain COCO results list, for `COCO.loadRes` and evaluators from outside.
 
-    Parents come along, for the hierarchy's metrics: an index among the results of the image.
+    Parents come along, for the hierarchy's metrics: an index among the results of the image; and
+    labels, for the benchmark of instance-ness: the number of clusters.
     """
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -273,7 +274,7 @@ def write_results(
 
 
 def _write_results(output: Path, images: Iterable[tuple[int, Sequence[Json]]]) -> None:
-    kept = ("area", "bbox", "category_id", "parent", "score", "segmentation")
+    kept = ("area", "bbox", "category_id", "label", "parent", "score", "segmentation")
     with replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
         separator = "["
         for number, annotations_of_image in images:

@@ -98,7 +98,7 @@ class MaeSpectral:
             normalise=self.normalise,
             starts=self.starts,
             iterations=self.iterations,
-        )[0]
+        ).masks
 
     def _overlaps(self, candidates: Array, salient: Array) -> Array:
         """(M,) of each candidate with the saliency map, as areas of the image give them."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from annotated_types import Ge, Gt, Interval, Le, MinLen
 
 from cleave.ops import segments
@@ -21,8 +20,12 @@ class SpectralClusters:
 
     The instance-ness study of arXiv 2311.14665: how well do features tell the objects of one class
     apart as the number of clusters grows? The clustering is that of `mae_spectral`, without its
-    saliency and its NMS; nothing is chosen, so all scores are 1 and only a recall says something.
-    Which k the paper takes is not known; its comparison of few with many is second-hand (summary).
+    saliency and its NMS: nothing is chosen. Which k the paper takes is not known; its comparison of
+    few with many is second-hand (summary).
+
+    The score is the share of the image's border that the segment's cluster does not hold. At k = 2
+    those above a half are the salient object: two clusters of DINO's features in the paper
+    (second-hand, note), and the background rule of Deep Spectral Methods (arXiv 2205.07839).
 
     Segments are connected components, as the paper's masks are (second-hand, summary). With
     `segments: clusters` they are whole clusters: then two objects that lie apart but share a
@@ -46,7 +49,7 @@ class SpectralClusters:
 
     def __call__(self, scene: Scene) -> MaskSet:
         rows = patch_features(scene.features, self.facet, self.centre)
-        masks, labels = segments.spectral_segments(
+        found = segments.spectral_segments(
             rows,
             scene.features.grid,
             self.clusters,
@@ -57,12 +60,12 @@ class SpectralClusters:
             starts=self.starts,
             iterations=self.iterations,
         )
-        full = segments.enlarge(masks, scene.image.size, self.upsample)
+        full = segments.enlarge(found.masks, scene.image.size, self.upsample)
         kept = full.any((1, 2))  # on an image smaller than its grid some vanish
         return MaskSet(
             scene.image.size,
             full[kept],
-            np.ones(int(kept.sum())),
-            labels=labels[kept],
+            1 - found.border[kept],
+            labels=found.clusters[kept],
             notes={"segments": int(kept.sum())},
         )

@@ -7,7 +7,7 @@ Methods (arXiv 2205.07839), by some of the same authors.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,14 @@ from cleave.ops.resample import bilinear, upsample_nearest
 from cleave.types import Size
 
 _DIGITS = 5  # of the vectors that count: they are exact to 1e-5
+
+
+class Segments(NamedTuple):
+    """What spectral clustering leaves, by number of clusters, then by cluster and first patch."""
+
+    masks: np.ndarray  # (M, h, w) bool
+    clusters: np.ndarray  # (M,) int64, how many clusters there were
+    border: np.ndarray  # (M,) float64, share of the grid's border that the segment's cluster holds
 
 
 def spectral_segments(
@@ -31,7 +39,7 @@ def spectral_segments(
     normalise: bool = False,
     starts: int = 10,
     iterations: int = 300,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Segments:
     """The segments for each number of clusters, those that are tiny or nearly all left out.
 
     Args:
@@ -42,19 +50,18 @@ def spectral_segments(
         most: share of the patches that it has at most.
         split: into 4-connected components; else a segment is a cluster.
         normalise, starts, iterations: see `spectral_labels`.
-
-    Returns:
-        (M, h, w) bool and the number of clusters of each, (M,) int64: in the order of `clusters`,
-        then by cluster and by first patch.
     """
-    masks, numbers = [np.zeros((0, *grid), bool)], [np.zeros(0, np.int64)]
-    for k, labels in spectral_labels(
+    masks, numbers, border = [np.zeros((0, *grid), bool)], [np.zeros(0, np.int64)], [np.zeros(0)]
+    for k, flat in spectral_labels(
         features, clusters, normalise=normalise, starts=starts, iterations=iterations
     ):
-        found = parts(labels.reshape(grid), least, most * len(features), split=split)
+        labels = flat.reshape(grid)
+        found = parts(labels, least, most * len(features), split=split)
+        own = labels.ravel()[found.reshape(len(found), len(flat)).argmax(1)]
         masks.append(found)
         numbers.append(np.full(len(found), k))
-    return np.concatenate(masks), np.concatenate(numbers)
+        border.append(border_shares(labels)[own])
+    return Segments(*map(np.concatenate, (masks, numbers, border)))
 
 
 def spectral_labels(
@@ -92,6 +99,18 @@ def spectral_labels(
             norms = np.linalg.norm(points, axis=1, keepdims=True)
             points = np.divide(points, norms, out=np.zeros_like(points), where=norms > 0)
         yield k, kmeans(points, k, starts=starts, iterations=iterations)
+
+
+def border_shares(labels: np.ndarray) -> np.ndarray:
+    """The share of the four borders that each label holds, (L,) float64; corners count twice.
+
+    Deep Spectral Methods take the label with most of it as the background (extract_utils.py).
+
+    Args:
+        labels: (h, w) int, not negative.
+    """
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    return np.bincount(border, minlength=int(labels.max()) + 1) / len(border)
 
 
 def parts(labels: np.ndarray, least: float, most: float, *, split: bool = True) -> np.ndarray:
