@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,21 @@ torch = pytest.importorskip("torch")
 
 from pretrain_toys import CONFIG, photos  # noqa: E402
 
+from cleave.io.images import write_image_shard  # noqa: E402
 from cleave.pretrain.gradient import learn  # noqa: E402
-from cleave.pretrain.weights import load  # noqa: E402
+from cleave.pretrain.weights import load, read_header  # noqa: E402
+from cleave.registry import make  # noqa: E402
+from cleave.spec import canonical, to_mapping  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
+SIZE = {"height": 48, "width": 48}
 
 # What `cleave pretrain` does: the first process starts two of itself and waits.
 PROGRAM = """
 import sys
 from pathlib import Path
 from cleave.io import processes
+from cleave.io.images import write_image_shard  # noqa: E402
 from cleave.pretrain.gradient import learn
 from cleave.types import CleaveError
 from tests.unit.pretrain_toys import CONFIG, kill_at, photos
@@ -53,6 +59,27 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
 
 def metrics(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_stage_starts_its_processes_and_the_first_puts_the_files_in_place(tmp_path):
+    dataset = make("datasets", {"kind": "scenes", "flavour": "control", "count": 3} | SIZE)
+    images, output = tmp_path / "0001-of-0001.json", tmp_path / "out" / "weights.safetensors"
+    write_image_shard(images, dataset.list(0), 1)
+    mae, distil = replace(CONFIG.mae, batch=2), replace(CONFIG.distil, steps=0)
+    config = replace(CONFIG, mae=mae, distil=distil, processes=2)
+    spec = {"kind": "rotary", **to_mapping(config)}
+    done = subprocess.run(
+        [sys.executable, "-m", "cleave.cli", "pretrain", "--spec", canonical(spec), "--version",
+         "1", "--images", str(images), "--output", str(output)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in output.parent.iterdir()} == {
+        "weights.safetensors", "metrics.jsonl", "exports"
+    }  # fmt: skip
+    assert read_header(output)["spec"]["processes"] == 2
+    assert done.stderr.count("mae step 2 of 3") == 1  # one process speaks
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from cleave import config as sections_of  # noqa: E402
 from cleave.ops.draws import Sampler  # noqa: E402
 from cleave.pretrain.bank import Bank, decode  # noqa: E402
 from cleave.pretrain.config import Architecture, Distil, Mae, Pretrain  # noqa: E402
+from cleave.pretrain.model import Block  # noqa: E402
 from cleave.pretrain.phases import build_phase  # noqa: E402
 from cleave.pretrain.train import Run, TrainingError, learning_rate, train  # noqa: E402
 from cleave.pretrain.weights import load  # noqa: E402
@@ -179,6 +180,15 @@ def test_the_teacher_follows_the_student_and_is_what_ships(bank, tmp_path):
     assert phase.momentum(10) == 1
     assert phase.backbone() is phase.teacher.encoder
     assert all(id(p) not in map(id, phase.learned()) for p in phase.teacher.parameters())
+
+
+def test_compiling_takes_each_block_once_and_changes_no_name(bank, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: seen.append(type(module)))
+    plain = train(tiny(1, 1), bank, tmp_path / "plain")
+    assert not seen
+    assert train(tiny(1, 1, compiled=True), bank, tmp_path / "compiled") == plain
+    assert seen == [Block] * (2 + 1 + 2 * 2)  # encoder and decoder; student and teacher
 
 
 def test_an_epoch_shows_every_photo_once():

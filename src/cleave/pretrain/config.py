@@ -137,6 +137,7 @@ class Pretrain:
     position_scale: Annotated[float, Ge(1)] = 2.0  # positions times U_log(1/s, s); DINOv3
     # Of the matrix products; float32 elsewhere. float16, with scaled losses, is for older GPUs
     precision: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    compiled: bool = False  # torch.compile: pays on a GPU, after a minute; wants a C++ compiler
     processes: Count = 1  # on one machine, each with batch / processes photos; on CUDA a GPU each
     log_every: Count = 50  # steps
     checkpoint_every: Count = 500  # steps: what a kill can cost

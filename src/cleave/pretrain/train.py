@@ -54,7 +54,6 @@ def train(
     folder: Path,
     *,
     device: str = "cpu",
-    compiled: bool = False,
     resume: Path | None = None,
     seconds: float | None = None,
 ) -> Progress:
@@ -66,7 +65,6 @@ def train(
 
     Args:
         device: of this process, from `processes.group` if there are several.
-        compiled: run the encoders through torch.compile; pays on a GPU, after a minute.
         resume: checkpoint to go on from; the run then ends as if it had never stopped.
         seconds: stop with a checkpoint at the first step that ends after this time.
 
@@ -74,7 +72,7 @@ def train(
         TrainingError: the loss is not finite, or the features collapsed.
         DataError: the checkpoint is of another config or of other photos.
     """
-    run = Run(config, bank, Path(folder), torch.device(device), compiled)
+    run = Run(config, bank, Path(folder), torch.device(device))
     state = run.read(resume) if resume else {"phase": run.names[0], "step": 0}
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     if run.first:
@@ -94,10 +92,8 @@ def train(
 class Run:
     """One run's files, photos and device."""
 
-    def __init__(
-        self, config: Pretrain, bank: Bank, folder: Path, device: torch.device, compiled: bool
-    ):
-        self.config, self.folder, self.device, self.compiled = config, folder, device, compiled
+    def __init__(self, config: Pretrain, bank: Bank, folder: Path, device: torch.device):
+        self.config, self.folder, self.device = config, folder, device
         self.bank = bank.near(device)
         self.rank, self.world = processes.place()
         self.first = self.rank == 0
@@ -113,7 +109,7 @@ class Run:
             phase.load_state_dict(state["modules"])
             optimiser.load_state_dict(state["optimiser"])
             scaler.load_state_dict(state["scaler"])
-        if self.compiled:
+        if config.compiled:
             compile_encoders(phase)
         sampler = Sampler(len(self.bank), settings.batch, mix(config.seed, 2))
         clock, first = time.monotonic(), state["step"] if state else 0
