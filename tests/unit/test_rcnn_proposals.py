@@ -19,7 +19,9 @@ from cleave.spec import ConfigError  # noqa: E402
 from cleave.types import DataError, Size  # noqa: E402
 
 
-@pytest.mark.parametrize("trunk", ["resnet18", "mobilenet_v3_small", "mobilenet_v3_large"])
+@pytest.mark.parametrize(
+    "trunk", ["resnet18", "resnet101", "mobilenet_v3_small", "mobilenet_v3_large"]
+)
 def test_maps_have_strides_4_to_64(trunk):
     parts = Parts(trunk=trunk, norm="batch", fpn_norm="batch", fpn_channels=8)
     body = make_trunk(parts).eval()

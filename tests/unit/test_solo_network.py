@@ -145,7 +145,7 @@ def test_every_weight_learns_and_a_batch_without_objects_is_no_mistake(losses):
     values = net(images, empty)
     sum(values.values()).backward()
     assert all(value.isfinite() for value in values.values())
-    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
 def test_targets_that_do_not_fit_are_refused():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COMMIT = "02b5c4e"  # that the results of ours were compared with
 _NORMS = {"batch": "BN", "sync": "SyncBN", "frozen": "FrozenBN", "group": "GN", "none": ""}
-_DEPTHS = {"resnet18": 18, "resnet50": 50}
+_DEPTHS = {"resnet18": 18, "resnet50": 50, "resnet101": 101}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ def _backbone(model: Any, parts: Architecture) -> None:
     levels = ["res2", "res3", "res4", "res5"]
     model.BACKBONE.NAME, model.BACKBONE.FREEZE_AT = "build_resnet_fpn_backbone", 0
     model.RESNETS.DEPTH = _DEPTHS[parts.trunk]
-    model.RESNETS.RES2_OUT_CHANNELS = 256 if parts.trunk == "resnet50" else 64
+    model.RESNETS.RES2_OUT_CHANNELS = 64 if parts.trunk == "resnet18" else 256
     model.RESNETS.OUT_FEATURES = model.FPN.IN_FEATURES = levels
     model.RESNETS.STRIDE_IN_1X1 = False
     model.RESNETS.NORM, model.FPN.NORM = _NORMS[parts.norm], _NORMS[parts.fpn_norm]

@@ -19,6 +19,9 @@ Count = Annotated[int, Gt(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0)]
 Triple = tuple[float, float, float]
+Trunk = Literal[
+    "resnet50", "resnet101", "resnet18", "mobilenet_v3_small", "mobilenet_v3_large"
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class Common:
     "group" does not depend on the batch.
     """
 
-    trunk: Literal["resnet50", "resnet18", "mobilenet_v3_small", "mobilenet_v3_large"] = "resnet50"
+    trunk: Trunk = "resnet50"  # CutLER; FreeSOLO: resnet101
     classes: Count = 1  # CutLER: one class, "object"
     norm: Literal["batch", "sync", "frozen", "group"] = "sync"  # CutLER
     fpn_norm: Literal["none", "batch", "sync", "group"] = "sync"  # CutLER; defaults: none

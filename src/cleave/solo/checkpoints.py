@@ -29,6 +29,7 @@ def read_detector(path: Path, network: SOLOv2, *, sha256: str | None = None) -> 
     Ours takes RGB and has the stride in the 3 x 3 convolution, like FreeSOLO and AdelaiDet's
     DenseCL/SOLOv2_R50_1x_DenseCL.yaml. AdelaiDet's SOLOv2/R50_3x.yaml and R101_3x.yaml take BGR
     and have it in the 1 x 1 convolution: their files fit here too, and would find little.
+    FreeSOLO's own need trunk resnet101, norm frozen, fpn_norm none and classes 2.
 
     Args:
         path: .pth, .pt, .pkl or .safetensors.

@@ -49,31 +49,32 @@ def assign(
     centres, seen = centres_of_mass(targets.masks)
     sides = (targets.boxes[:, 2:] - targets.boxes[:, :2]).double()
     scale = sides.prod(1).sqrt()
-    frame_sides = centres.new_tensor([frame.width, frame.height])
-    first = 0
-    cells, objects, owners = [], [], []
+    whole = centres.new_tensor([frame.width, frame.height])
+    first, cells, objects, owners = 0, [], [], []
     for grid, (low, high) in zip(grids, scale_ranges, strict=True):
         chosen = ((scale >= low) & (scale <= high) & seen).nonzero()[:, 0]
-        reach = sides[chosen] * sigma / 2
-        here = centres[chosen]
-        near, far, centre = (
-            (value / frame_sides * grid).floor() for value in (here - reach, here + reach, here)
-        )
-        start = torch.maximum(near.clamp(min=0), centre - NEAR)  # (m, 2), x and y
-        end = torch.minimum(far.clamp(max=grid - 1), centre + NEAR)
-        index = torch.arange(grid, device=start.device)
-        columns, rows = (
-            (index >= start[:, axis, None]) & (index <= end[:, axis, None]) for axis in (0, 1)
-        )
-        inside = (rows[:, :, None] & columns[:, None, :]).flatten(1)  # (m, grid²)
-        number, cell = inside.nonzero(as_tuple=True)
+        region = _region(centres[chosen] / whole, sides[chosen] / whole * sigma / 2, grid)
+        number, cell = region.nonzero(as_tuple=True)
         cells.append(cell + first)
         objects.append(chosen[number])
-        last = (inside * torch.arange(1, len(inside) + 1, device=inside.device)[:, None]).T
-        last = last.amax(1) if len(inside) else last.new_zeros(grid**2)
-        owners.append(torch.cat((chosen.new_tensor([-1]), chosen))[last])
+        owner = objects[-1].new_full((grid**2,), -1)
+        owners.append(owner.scatter_reduce(0, cell, objects[-1], "amax"))  # the later one
         first += grid**2
     return Assigned(torch.cat(cells), torch.cat(objects), torch.cat(owners))
+
+
+def _region(centres: Tensor, reach: Tensor, grid: int) -> Tensor:
+    """(m, grid²) bool: cells of each object's region; arguments (m, 2), shares of the frame."""
+    near, far, middle = (
+        (place * grid).floor() for place in (centres - reach, centres + reach, centres)
+    )
+    start = torch.maximum(near, middle - NEAR)
+    end = torch.minimum(far, middle + NEAR)
+    index = torch.arange(grid, device=centres.device)
+    columns, rows = (
+        (index >= start[:, axis, None]) & (index <= end[:, axis, None]) for axis in (0, 1)
+    )
+    return (rows[:, :, None] & columns[:, None, :]).flatten(1)
 
 
 def centres_of_mass(masks: Tensor) -> tuple[Tensor, Tensor]:
