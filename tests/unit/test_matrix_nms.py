@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cleave.ops import matrix_nms as module
 from cleave.ops.matrix_nms import matrix_nms
 
 
@@ -62,6 +63,25 @@ def test_the_scores_are_the_naive_twins(seed, count, classes, kernel, soft):
         rtol=2e-5,
         atol=1e-6,
     )
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 40),
+    st.sampled_from(["gaussian", "linear"]),
+    st.floats(0.0, 1.0),
+)
+def test_scores_that_reach_the_least_are_the_same_and_others_are_none(seed, count, kernel, least):
+    """In blocks so small that most masks are given up before they are looked at."""
+    rng = np.random.default_rng(seed)
+    masks, scores = random_masks(rng, count, 12, soft=False)
+    labels = rng.integers(0, 2, count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_ROWS", 3)
+        found = matrix_nms(masks, scores, labels, kernel=kernel, least=least)
+    every = matrix_nms(masks, scores, labels, kernel=kernel)
+    np.testing.assert_array_equal(found, np.where(every >= least, every, 0))
 
 
 @pytest.mark.parametrize("kernel", ["gaussian", "linear"])

@@ -51,7 +51,9 @@ class FreeSOLO:
     def __call__(self, scene: Scene) -> MaskSet:
         soft, masks, scores = self._candidates(scene)
         flat = masks.reshape(len(masks), masks.shape[1] * masks.shape[2])
-        lowered = matrix_nms(flat, scores, kernel=self.kernel, sigma=self.sigma)
+        lowered = matrix_nms(
+            flat, scores, kernel=self.kernel, sigma=self.sigma, least=self.least_score
+        )
         best = np.argsort(-lowered, kind="stable")[: self.max_masks]
         best = best[lowered[best] >= self.least_score]
         full = bilinear(soft[best], scene.image.size) >= self.threshold
