@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -29,11 +28,10 @@ def merge_regions(features: Array, *, inside: Array | None = None, lowest: float
 
     Algorithm 1 of the paper, its conquer stage. The regions are at first the patches, joined to
     their 4 neighbours; the similarity of two regions is the cosine of their mean features, which
-    is that of their sums (iterative_merging.py:5-13). A merge changes only the similarities
-    of the new region: they go on a heap, and what is on it of a region that is gone is skipped.
-    On equal similarities the older region goes first.
+    is that of their sums (iterative_merging.py:5-13). Equal similarities go by place, where the
+    code takes the pair that came first (:52).
 
-    3,600 patches of 768 channels are merged in .5 s, where rescanning all pairs takes minutes.
+    60 x 60 patches take .1 to .2 s with 384 channels.
 
     Args:
         features: (h, w, C) number; a patch whose feature is zero has similarity 0 to all others.
@@ -45,63 +43,80 @@ def merge_regions(features: Array, *, inside: Array | None = None, lowest: float
     """
     height, width, channels = features.shape
     nodes = np.flatnonzero(np.ones((height, width), bool) if inside is None else inside)
-    n = len(nodes)
-    ends, similarities = _edges(features, nodes)
-    # The number of an entry decides ties: older regions first, as `max` of a dict has it (:52).
-    heap = [
-        (-s, number, i, j)
-        for number, (s, (i, j)) in enumerate(zip(similarities.tolist(), ends.tolist(), strict=True))
-        if s >= lowest
-    ]
-    heapq.heapify(heap)
-    around: list[set[int]] = [set() for _ in range(n)]
-    for i, j in ends.tolist():
-        around[i].add(j)
-        around[j].add(i)
-    sums = np.empty((max(2 * n - 1, 0), channels))
-    sums[:n] = features.reshape(-1, channels)[nodes]
-    pairs, values = _merge(heap, around, sums, lowest, len(ends))
+    regions = _Regions(features.reshape(-1, channels)[nodes], *_edges(features, nodes))
+    names, pairs, values = list(range(len(nodes))), [], []
+    while (found := regions.nearest(lowest)) is not None:
+        similarity, a, b = found
+        pairs.append(sorted((names[a], names[b])))
+        values.append(similarity)
+        names[a] = len(nodes) + len(pairs) - 1
+        regions.join(a, b)
     return Merges(
         nodes, (height, width), np.array(pairs, np.int64).reshape(-1, 2), np.array(values, float)
     )
 
 
-def _merge(
-    heap: list[tuple[float, int, int, int]],
-    around: list[set[int]],
-    sums: Array,
-    lowest: float,
-    number: int,
-) -> tuple[list[tuple[int, int]], list[float]]:
-    """Works off the heap; `around` has the neighbours of each region, none once it is gone."""
-    pairs, values = [], []
-    alive, n = [True] * len(around), len(around)
-    units = np.empty_like(sums)
-    units[:n] = _unit(sums[:n])
-    while heap:
-        negative, _, i, j = heapq.heappop(heap)
-        if not (alive[i] and alive[j]):
-            continue
-        new = len(around)
-        pairs.append((i, j))
-        values.append(-negative)
-        sums[new] = sums[i] + sums[j]
-        units[new] = _unit(sums[new])
-        both = (around[i] | around[j]) - {i, j}
-        alive[i] = alive[j] = False
-        alive.append(True)
-        around.append(both)
-        others = sorted(both)
-        found = np.einsum("kc,c->k", units[others], units[new]).tolist()
-        for other, similarity in zip(others, found, strict=True):
-            here = around[other]
-            here.discard(i)
-            here.discard(j)
-            here.add(new)
-            if similarity >= lowest:
-                heapq.heappush(heap, (-similarity, number, other, new))
-            number += 1
-    return pairs, values
+class _Regions:
+    """Regions and their neighbours; what two of them become goes on in the place of one.
+
+    A similarity is kept by the younger of the two regions. A new region is the youngest of all,
+    so it keeps all of its own, which are one product of arrays; and those that others keep of what
+    is gone are found by its version when they come up, and dropped. One heap of all pairs would
+    fill with what is gone: where a ground takes in its hundreds of neighbours one by one, that
+    takes 4.5 s for 60 x 60 patches, and this .16 s.
+    """
+
+    def __init__(self, features: Array, ends: Array, similarities: Array):
+        """`ends` (E, 2) neighbours, the older first, by the younger; `similarities` (E,)."""
+        n = len(features)
+        self._sums = features.astype(np.float64)
+        self._units = _unit(self._sums)
+        self._around: list[set[int]] = [set() for _ in range(n)]
+        for i, j in ends.tolist():
+            self._around[i].add(j)
+            self._around[j].add(i)
+        places = np.searchsorted(ends[:, 1], np.arange(1, n))
+        self._older = np.split(ends[:, 0], places)
+        self._kept = np.split(similarities, places)
+        self._version = np.zeros(n, np.int64)  # of each place: how often it has changed
+        self._seen = [self._version[older] for older in self._older]
+        self._best = np.array([kept.max(initial=-np.inf) for kept in self._kept[:n]])
+
+    def nearest(self, lowest: float) -> tuple[float, int, int] | None:
+        """The largest similarity and its pair, first the one with more neighbours.
+
+        None where there is none, or none of at least `lowest`.
+        """
+        while len(self._best):
+            young = int(self._best.argmax())
+            similarity = float(self._best[young])
+            if similarity < lowest:
+                break
+            at = int(self._kept[young].argmax())
+            old = int(self._older[young][at])
+            if self._version[old] == self._seen[young][at]:
+                more = len(self._around[young]) >= len(self._around[old])
+                return similarity, *((young, old) if more else (old, young))
+            self._kept[young][at] = -np.inf
+            self._best[young] = self._kept[young].max()
+        return None
+
+    def join(self, a: int, b: int) -> None:
+        """Makes one region of two, in the place of the first."""
+        for other in self._around[b] - {a}:
+            self._around[other].remove(b)
+            self._around[other].add(a)
+        self._around[a] |= self._around[b]
+        self._around[a] -= {a, b}
+        self._around[b] = set()
+        self._version[[a, b]] += 1
+        self._best[b] = -np.inf
+        self._sums[a] += self._sums[b]
+        self._units[a] = _unit(self._sums[a])
+        others = np.sort(np.fromiter(self._around[a], np.int64, len(self._around[a])))
+        self._older[a], self._seen[a] = others, self._version[others]
+        self._kept[a] = np.einsum("kc,c->k", self._units[others], self._units[a])
+        self._best[a] = self._kept[a].max(initial=-np.inf)
 
 
 def _unit(vectors: Array) -> Array:
@@ -110,7 +125,7 @@ def _unit(vectors: Array) -> Array:
 
 
 def _edges(features: Array, nodes: Array) -> tuple[Array, Array]:
-    """Pairs of 4-neighbours among the nodes, by the second, the one to the left first.
+    """Pairs of 4-neighbours among the nodes, the earlier first, ordered by the later.
 
     Returns:
         (E, 2) places in `nodes`, and (E,) cosines.
@@ -126,7 +141,7 @@ def _edges(features: Array, nodes: Array) -> tuple[Array, Array]:
         ends.append(np.stack([numbers[here], numbers[there]], -1).reshape(-1, 2))
         similarities.append(np.einsum("hwc,hwc->hw", units[here], units[there]).ravel())
     ends, similarities = np.concatenate(ends), np.concatenate(similarities)
-    order = np.lexsort((-ends[:, 0], ends[:, 1]))
+    order = np.lexsort((ends[:, 0], ends[:, 1]))
     order = order[(ends[order] >= 0).all(1)]
     return ends[order], similarities[order]
 
