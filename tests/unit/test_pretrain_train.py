@@ -18,6 +18,7 @@ from cleave import config as sections_of  # noqa: E402
 from cleave.ops.draws import Sampler  # noqa: E402
 from cleave.pretrain.bank import Bank, decode  # noqa: E402
 from cleave.pretrain.config import Architecture, Distil, Mae, Pretrain  # noqa: E402
+from cleave.pretrain.draws import Draws  # noqa: E402
 from cleave.pretrain.model import Block  # noqa: E402
 from cleave.pretrain.phases import build_phase  # noqa: E402
 from cleave.pretrain.train import Run, TrainingError, learning_rate, train  # noqa: E402
@@ -191,6 +192,22 @@ def test_compiling_takes_each_block_once_and_changes_no_name(bank, tmp_path, mon
     assert seen == [Block] * (2 + 1 + 2 * 2)  # encoder and decoder; student and teacher
 
 
+@pytest.mark.parametrize("weight", ["view_weight", "patch_weight"])
+def test_each_objective_may_stand_alone(bank, weight):
+    """Without it the total is what is left; the weight alone decides."""
+    config = tiny(0, 1)
+    off = dataclasses.replace(config.distil, **{weight: 0.0})
+    totals = []
+    for distil in (config.distil, off):
+        phase = build_phase("distil", dataclasses.replace(config, distil=distil), None)
+        draws = Draws(torch.Generator().manual_seed(0))
+        loss, values = phase(bank.pixels[:4], draws, 0, True)
+        totals.append((float(loss.detach()), values))
+    lost = totals[0][1][weight.replace("weight", "loss")]
+    assert totals[1][0] == pytest.approx(totals[0][0] - lost, abs=1e-4)
+    assert lost > 0.1
+
+
 def test_an_epoch_shows_every_photo_once():
     sampler = Sampler(items=10, batch=4, seed=3)
     seen = torch.cat([sampler(step) for step in range(5)])
@@ -260,6 +277,7 @@ def test_the_preset_is_the_default_recipe():
         ({"mae": {"crop": 100}}, "no multiple of 8"),
         ({"distil": {"global_area": [0.5, 0.2]}}, "global_area"),
         ({"mae": {"steps": 0}, "distil": {"steps": 0}}, "nothing to train"),
+        ({"distil": {"view_weight": 0.0, "patch_weight": 0.0}}, "nothing to learn"),
         ({"precision": "float8"}, "'bfloat16', 'float16' or 'float32'"),
         ({"processes": 3}, "mae.batch 1024 cannot be dealt evenly to processes 3"),
     ],

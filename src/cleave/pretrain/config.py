@@ -90,7 +90,11 @@ class Mae:
 
 @dataclass(frozen=True, kw_only=True)
 class Distil:
-    """DINO self-distillation with masked patches: arXiv 2104.14294, 2111.07832, 2304.07193."""
+    """DINO self-distillation over crops, and iBOT's of masked patches: the dense objective.
+
+    arXiv 2104.14294, 2111.07832; Sinkhorn targets and KoLeo as in DINOv2, 2304.07193. Either alone:
+    patch_weight 0, or a view_weight of 0.
+    """
 
     steps: Annotated[int, Ge(0)] = 4000
     batch: Annotated[int, Ge(2)] = 256  # KoLeo needs a neighbour
@@ -110,6 +114,7 @@ class Distil:
     sinkhorn_iterations: Count = 3  # DINOv2
     masked_crops: Annotated[float, Gt(0), Le(1)] = 0.5  # share of global crops; iBOT, DINOv2
     masked: Range = (0.1, 0.5)  # share of the patches of such a crop; iBOT
+    view_weight: Annotated[float, Ge(0)] = 1.0  # of the loss between crops; DINO
     patch_weight: Annotated[float, Ge(0)] = 1.0  # of the masked-patch loss; iBOT
     koleo_weight: Annotated[float, Ge(0)] = 0.1  # DINOv2
     learning_rate: Positive = 7e-4
@@ -123,6 +128,8 @@ class Distil:
         _check_range("distil.local_area", self.local_area, 1e-3, 1)
         _check_range("distil.teacher_temperature", self.teacher_temperature, 1e-3, 1)
         _check_range("distil.masked", self.masked, 1e-3, 0.95)
+        if self.view_weight == self.patch_weight == 0:
+            raise ConfigError("distil: view_weight and patch_weight are both 0: nothing to learn")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -208,7 +208,7 @@ class DistilPhase(Phase):
         view = view_loss(list(class_targets.chunk(2)), logits, s.student_temperature)
         patch = patch_loss(patch_targets, patches, masked.nonzero()[:, 0], s.student_temperature)
         koleo = torch.stack([koleo_loss(half) for half in classes.chunk(2)]).mean()
-        loss = view + s.patch_weight * patch + s.koleo_weight * koleo
+        loss = s.view_weight * view + s.patch_weight * patch + s.koleo_weight * koleo
         if not watch:
             return loss, {}
         return loss, {

@@ -1,7 +1,8 @@
 """The training loop: resumable at any step, and a function of config, photos and device alone.
 
-With several processes each takes its share of every batch: the photos, crops and targets are those
-of one process, and so are the weights up to the order in which gradients are added.
+A run that was stopped ends as one that was not: on a CPU bit by bit, on a GPU up to the order in
+which gradients are added. With several processes each takes its share of every batch: the photos,
+crops and targets are those of one process, and the weights too, up to that order.
 """
 
 from __future__ import annotations
