@@ -194,7 +194,7 @@ def test_what_cannot_be_is_refused(fields, message):
 
 
 def test_windows_lie_around_their_masks(monkeypatch):
-    """cascadepsp.py:31-39: within the longer side of the centre, inside the image."""
+    """cascadepsp.py:32-36: within the longer side of the centre, inside the image."""
     seen = []
 
     def remember(pixels, masks, how, *, size):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -84,3 +86,12 @@ def test_the_same_mask_is_not_kept_twice(overlap):
         MaskSet(SIZE, old.masks, np.ones(1)), old, threshold=0.5, detections=9, overlap=overlap
     )
     assert len(labels) == 1
+
+
+def test_labels_have_no_parents():
+    """Predictions were learned one by one: their masks and old ones are no hierarchy together."""
+    old = masks_of(1, 4)
+    old = replace(old, parents=np.array([-1, 0, 1, 0]))
+    labels, _ = relabel(masks_of(2, 3), old, threshold=0.0, detections=3, overlap=1.1)
+    assert len(labels) > 3
+    assert labels.parents is None

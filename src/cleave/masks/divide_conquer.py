@@ -50,15 +50,15 @@ class DivideConquer:
     # Of the given masks. For the detector's confidence published is .3 (Sec. 5.1), the code's .1
     # (:78); a cut's score is no confidence, so all are taken.
     minimum_score: float = 0.0
-    minimum_patches: Annotated[int, Ge(1)] = 4  # of a part (iterative_merging.py:15)
-    within: Literal["box", "mask"] = "box"  # where patches merge (:142-151); mask is ours
+    minimum_patches: Annotated[int, Ge(1)] = 4  # of a part (iterative_merging.py:17)
+    within: Literal["box", "mask"] = "box"  # where patches merge (:229); mask is ours
     coverage: Share = 0.9  # of a part by its given mask, more than (kept_thresh, :82, :243)
     overlap: Share = 0.9  # IoU of two parts of a mask above which the smaller one goes (:83)
     # Masks that NMS looks at together (NMS_step, :84, :109): so a part that is there at all six
     # thresholds stays twice. null (ours) compares all parts of a mask.
     window: Annotated[int, Ge(2)] | None = 5
     containment: Share = 0.9  # of a mask in its parent, more than; ours, the code has no parents
-    score: Literal["one", "divide"] = "one"  # check.py:125; divide (ours): the given mask's
+    score: Literal["one", "divide"] = "one"  # check.py:64; divide (ours): the given mask's
     refine: Refinement = "crf"  # of the parts; published beside CascadePSP, Table 3
     # px, least and most of a window's longer side; for CascadePSP the code has 100 and 900 (:89).
     # 320 is ours: on 8 scenes of 480 x 640 AR1000 is as at 900 (21.0), in half of the time.

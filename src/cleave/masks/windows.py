@@ -16,7 +16,7 @@ def refine_in_windows(
 
     The window is a square about the centre of the mask's box, of twice its longer side, cut at
     the border of the image; its longer side is brought into `sides` (arXiv 2406.20081;
-    cascadepsp.py:28-46, for CascadePSP). The steps inside it are those of `ops.refine.refine`.
+    cascadepsp.py:28-43, for CascadePSP). The steps inside it are those of `ops.refine.refine`.
     A CRF costs as much as it sees pixels, so hundreds of small masks take a fraction of what they
     take at the size of the image.
 
@@ -44,7 +44,7 @@ def refine_in_windows(
 
 
 def _window(mask: Array) -> tuple[slice, slice]:
-    """Rows and columns within a box's longer side of its centre (cascadepsp.py:31-39)."""
+    """Rows and columns within a box's longer side of its centre (cascadepsp.py:32-36)."""
     ends = [np.flatnonzero(mask.any(axis))[[0, -1]] + (0, 1) for axis in (1, 0)]
     reach = max(high - low for low, high in ends)
     return tuple(
