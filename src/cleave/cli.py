@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", parents=[common], help="validate a config, run nothing")
     check.add_argument("config", type=Path, nargs="?", default=Path("config.yaml"))
     check.set_defaults(command=_person("check"))
+    status = commands.add_parser("status", parents=[common], help="what is done and what is left")
+    status.add_argument("--config", type=Path, default=Path("config.yaml"), help="of the project")
+    status.add_argument("--directory", type=Path, default=Path(), help="the project's folder")
+    status.set_defaults(command=_person("status"))
     for name, text in (
         ("list", "every plugin, with a line on each"),
         ("doctor", "what is installed and found, and what to do about what is not"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 
 import pytest
 from conftest import REPOSITORY, Project
 
+from cleave import config, plan
 from cleave.registry import PLUGINS
 
 pytestmark = pytest.mark.workflow
@@ -20,7 +22,10 @@ def jobs(project: Project, preset: str) -> dict[str, int]:
     """How many jobs of each rule a preset plans."""
     shutil.copy(REPOSITORY / f"workflow/presets/{preset}.yaml", project.config_file)
     printed = project.snakemake("--dry-run", "--quiet", "rules")
-    return {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE)}
+    found = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE)}
+    listed = Counter(job.stage for job in plan.jobs(config.load(project.config)))
+    assert found == listed | {"report": 1, "all": 1, "total": listed.total() + 2}
+    return found
 
 
 def test_imagenet_plans_a_job_a_shard(tmp_path):
@@ -67,12 +72,12 @@ def test_the_study_of_features_plans(tmp_path):
     (project.folder / "data/photos/instances.json").write_text("{}")
     (project.folder / "data/unlabeled/photo.jpg").touch()
     planned = jobs(project, "quality")
-    config = project.config
-    rows = sum(len(benchmark["masks"]) for benchmark in config["benchmarks"].values())
+    raw = project.config
+    rows = sum(len(benchmark["masks"]) for benchmark in raw["benchmarks"].values())
     assert planned["predict"] == rows
     assert planned["score"] == rows + 4 * 3
     assert planned["pretrain"] == 1
-    assert planned["features"] == len(config["features"]) * 4  # photos are two shards
+    assert planned["features"] == len(raw["features"]) * 4  # photos are two shards
 
 
 def test_the_face_off_plans(tmp_path):
@@ -81,13 +86,13 @@ def test_the_face_off_plans(tmp_path):
     (project.folder / "data/photos/images").mkdir(parents=True)
     (project.folder / "data/photos/instances.json").write_text("{}")
     planned = jobs(project, "faceoff")
-    config = project.config
-    kinds = {section["kind"] for section in config["masks"].values()}
+    raw = project.config
+    kinds = {section["kind"] for section in raw["masks"].values()}
     assert kinds == PLUGINS["masks"].keys() - STUDIES
-    for benchmark in config["benchmarks"].values():
-        used = {config["masks"][name]["kind"] for name in benchmark["masks"]}
+    for benchmark in raw["benchmarks"].values():
+        used = {raw["masks"][name]["kind"] for name in benchmark["masks"]}
         assert used == kinds
-    assert planned["masks"] == sum(2 * len(b["masks"]) for b in config["benchmarks"].values())
+    assert planned["masks"] == sum(2 * len(b["masks"]) for b in raw["benchmarks"].values())
 
 
 def test_every_benchmark_of_the_papers_plans(tmp_path):
@@ -113,11 +118,11 @@ def test_every_benchmark_of_the_papers_plans(tmp_path):
         (project.folder / "data" / name).touch()
     (project.folder / "data/imagenet/train.txt").write_text("a.jpg\n")
     planned = jobs(project, "benchmarks")
-    config = project.config
-    assert planned["table"] == len(config["benchmarks"]) == 11
-    of_boxes = [b for b in config["benchmarks"].values() if b.get("iou_types") == ["box"]]
+    raw = project.config
+    assert planned["table"] == len(raw["benchmarks"]) == 11
+    of_boxes = [b for b in raw["benchmarks"].values() if b.get("iou_types") == ["box"]]
     assert planned["baseline"] == 2 * len(of_boxes) + 4 * (11 - len(of_boxes))
-    shards = sum(dataset["shards"] for dataset in config["datasets"].values())
+    shards = sum(dataset["shards"] for dataset in raw["datasets"].values())
     assert planned["images"] == planned["masks"] == shards
     assert planned["train"] == 1
     assert planned["detect"] == shards - 1300

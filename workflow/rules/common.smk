@@ -5,13 +5,12 @@ import functools
 import os
 import re
 import sys
-from itertools import chain
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from cleave import config as cleave_config
-from cleave import paths
+from cleave import paths, plan
 from cleave.io import shards
 from cleave.io.images import read_image_shard
 from cleave.io.seen import Seen
@@ -32,14 +31,6 @@ def one_of(kind):
 
 BASELINES = "|".join(cleave_config.BASELINES)
 ROUNDS = "|".join(map(re.escape, SECTIONS.rounds)) or "(?!)"
-PARTS = {
-    "pretrain": paths.WEIGHTS,
-    "features": paths.FEATURES,
-    "depth": paths.DEPTH,
-    "graphs": paths.GRAPHS,
-    "masks": paths.MASKS,
-}
-PER_BENCHMARK = (paths.PREDICTIONS, paths.SCORES, paths.TABLE, paths.TABLE_TEXT)
 
 
 wildcard_constraints:
@@ -186,19 +177,9 @@ def checkpoint_of(wildcards):
     return paths.CHECKPOINT.format(recipe=recipe, round=round_.number)
 
 
-def labels_of(recipe, number):
-    """The pattern of a round's labels, all but the shard, and their data set."""
-    section = SECTIONS["recipes"][recipe]
-    dataset = section.rounds[number].dataset
-    if number == 0:
-        masks = section.reference("masks")
-        return dataset, paths.MASKS.format(dataset=dataset, masks=masks, shard="{shard}")
-    return dataset, paths.LABELS.format(recipe=recipe, round=number, shard="{shard}")
-
-
 def labels_of_round(wildcards):
     """An input: every shard that a round learns from."""
-    return all_shards(*labels_of(wildcards.recipe, int(wildcards.round)))
+    return all_shards(*plan.labels_of(SECTIONS, wildcards.recipe, int(wildcards.round)))
 
 
 def images_of_round(wildcards):
@@ -210,7 +191,8 @@ def old_labels(wildcards):
     """An input: the labels of the round before, where some of them may be kept."""
     if not round_of(wildcards).relabel.merge:
         return []
-    return labels_of(wildcards.recipe, int(wildcards.round) - 1)[1].format(shard=wildcards.shard)
+    before = int(wildcards.round) - 1
+    return plan.labels_of(SECTIONS, wildcards.recipe, before)[1].format(shard=wildcards.shard)
 
 
 def of_benchmark(pattern):
@@ -255,40 +237,13 @@ def trained_rows(wildcards):
     return [paths.TRAINED.format(**row) for row in rows]
 
 
-def trained():
-    """All files of every round of every recipe."""
-    for recipe, section in SECTIONS["recipes"].items():
-        for round_ in section.rounds:
-            known = {"recipe": recipe, "round": round_.number}
-            yield expand((paths.CHECKPOINT, paths.CURVES, paths.TRAINED), **known)
-            yield all_shards(round_.dataset, paths.IMAGES)
-            yield all_shards(*labels_of(recipe, round_.number))
-
-
-def parts():
-    """Groups of files: every shard of all that the mask sections asked for are made of."""
-    for dataset, masks in SECTIONS.targets:
-        yield all_shards(dataset, paths.IMAGES)
-        for key, name in (("masks", masks), *SECTIONS.parts(masks)):
-            yield all_shards(dataset, PARTS[key], **{key: name})
-            if key == "pretrain":
-                yield all_shards(SECTIONS["pretrain"][name].reference("dataset"), paths.IMAGES)
-
-
 def everything():
     """All files but the report: each is a target, not only those that come last.
 
     Snakemake takes note of a job's params even where the job failed, and misses no file in the
     middle: at the next run it would take what follows for made by a job that never ended.
     """
-    files = {
-        *chain.from_iterable(chain(parts(), trained())),
-        *expand(paths.RECIPE, recipe=SECTIONS["recipes"]),
-    }
-    for benchmark in SECTIONS["benchmarks"]:
-        rows = [row["of"] for row in SECTIONS.rows(benchmark)]
-        files.update(expand(PER_BENCHMARK, benchmark=benchmark, of=rows))
-    return sorted(files)
+    return sorted({file for job in plan.jobs(SECTIONS) for file in job.outputs})
 
 
 def page():
