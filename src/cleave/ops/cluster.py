@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import csc_array
 
 
 def kmeans_1d(values: np.ndarray, k: int) -> np.ndarray:
@@ -142,16 +143,23 @@ def _plus_plus(points: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarr
 def _nearest(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The nearest of each start's centres, (S, N), and the squared distances, (S, N)."""
     starts, k, channels = centres.shape
-    products = centres.reshape(-1, channels) @ points.T  # (S k, N)
-    scores = np.square(centres).sum(2)[:, :, None] - 2 * products.reshape(starts, k, -1)
-    labels = scores.argmin(1)
-    lowest = np.take_along_axis(scores, labels[:, None], 1)[:, 0]
+    by_centre = centres.transpose(1, 0, 2)  # (k, S, C)
+    scores = (by_centre.reshape(-1, channels) @ (-2 * points.T)).reshape(k, starts, -1)
+    scores += np.square(by_centre).sum(2)[:, :, None]
+    lowest, labels = scores[0].copy(), np.zeros(scores.shape[1:], np.int64)
+    for number in range(1, k):  # argmin copies to bring the axis to the end: four times as long
+        lower = scores[number] < lowest
+        labels[lower] = number
+        np.minimum(lowest, scores[number], out=lowest)
     return labels, np.maximum(lowest + np.square(points).sum(1), 0.0)
 
 
 def _means(points: np.ndarray, labels: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Centres of the points of each label, (S, k, C); an empty one stays where it was."""
-    member = labels[:, None] == np.arange(centres.shape[1])[:, None]  # (S, k, N)
-    counts = member.sum(2)
-    sums = (member.reshape(-1, len(points)).astype(np.float64) @ points).reshape(centres.shape)
-    return np.where(counts[..., None] > 0, sums / np.maximum(counts, 1)[..., None], centres)
+    starts, k, _ = centres.shape
+    rows = labels + k * np.arange(starts)[:, None]  # (S, N)
+    counts = np.bincount(rows.ravel(), minlength=starts * k).reshape(starts, k, 1)
+    ends = starts * np.arange(len(points) + 1)  # each point is in one cluster of every start
+    members = csc_array((np.ones(rows.size), rows.T.ravel(), ends), (starts * k, len(points)))
+    sums = (members @ points).reshape(centres.shape)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), centres)
