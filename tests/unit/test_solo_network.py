@@ -148,6 +148,18 @@ def test_every_weight_learns_and_a_batch_without_objects_is_no_mistake(losses):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
+def test_half_precision_gives_about_the_same_losses_in_full():
+    net = network(losses=dataclasses.replace(FREE, dice_weight=3)).train()
+    images, targets = batch()
+    with torch.no_grad():
+        net.num_batches_tracked.fill_(2000)
+        expected = net(images, targets)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = net(images, targets)
+    assert all(value.dtype == torch.float32 for value in found.values())
+    torch.testing.assert_close(found, expected, rtol=0.03, atol=1e-3)
+
+
 def test_targets_that_do_not_fit_are_refused():
     net = network(dataclasses.replace(TINY, classes=2)).train()
     images, targets = batch()

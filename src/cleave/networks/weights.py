@@ -124,12 +124,28 @@ def fill(
         DataError: what is missing, left over, of another shape or not finite.
     """
     own = module.state_dict()
-    spare = {name for name in state if name.endswith(_COUNTER) or extras.match(name)}
     needed = {n: theirs for n, theirs in names.items() if not n.endswith(_COUNTER)}
-    common = {n: theirs for n, theirs in needed.items() if theirs in state}
+    spare = {name for name in state if name.endswith(_COUNTER) or extras.match(name)}
     problems = {
-        "missing": sorted(set(needed.values()) - state.keys()),
+        **_misfits(own, state, needed),
         "left over": sorted(state.keys() - set(names.values()) - spare),
+    }
+    if any(problems.values()):
+        text = "; ".join(
+            f"{len(found)} {what}: {summarise(found, SHOWN)}"
+            for what, found in problems.items()
+            if found
+        )
+        raise DataError(f"weights {path}: not those of this network: {text}")
+    counters = {n: state.get(names[n], own[n]) for n in own.keys() - needed.keys()}
+    module.load_state_dict({n: state[theirs] for n, theirs in needed.items()} | counters)
+
+
+def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Any], needed: Names) -> dict[str, list]:
+    """What is wrong with the tensors that a module needs."""
+    common = {n: theirs for n, theirs in needed.items() if theirs in state}
+    return {
+        "missing": sorted(set(needed.values()) - state.keys()),
         "of another shape": [
             f"{theirs} {_shape(state[theirs])}, not {tuple(own[n].shape)}"
             for n, theirs in common.items()
@@ -141,15 +157,6 @@ def fill(
             if isinstance(state[theirs], Tensor) and not bool(state[theirs].isfinite().all())
         ],
     }
-    if any(problems.values()):
-        text = "; ".join(
-            f"{len(found)} {what}: {summarise(found, SHOWN)}"
-            for what, found in problems.items()
-            if found
-        )
-        raise DataError(f"weights {path}: not those of this network: {text}")
-    counters = {n: state.get(names[n], own[n]) for n in own.keys() - needed.keys()}
-    module.load_state_dict({n: state[theirs] for n, theirs in needed.items()} | counters)
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
