@@ -46,6 +46,13 @@ METRICS = {  # metric -> title in Markdown; the CSV has all metrics under their 
     "box_AP50": "box AP50",
     "box_AP75": "box AP75",
     "box_AR100": "box AR@100",
+    "recall50_multi": "recall at .5, several of their class",
+    "recall50_single": "recall at .5, the only one of their class",
+    "recall_multi": "recall .5 to .95, several",
+    "recall_single": "recall .5 to .95, the only one",
+    "merge_error": "merge error",
+    "saliency_iou": "saliency IoU",
+    "saliency_CorLoc": "saliency CorLoc",
     "masks_per_image": "masks / image",
 }
 

@@ -16,7 +16,7 @@ from cleave import paths
 from cleave.io import shards
 from cleave.io.coco import Json, read_masks
 from cleave.io.images import ImageShard, Skipped, printable, read_image_shard
-from cleave.report import gallery, plots, tables
+from cleave.report import gallery, instanceness, plots, tables
 from cleave.report.methods import Family, Layout, arrange
 
 SAMPLED, EXTREMES = 6, 3  # panels a data set: by lot; and the best and the worst ones
@@ -71,6 +71,7 @@ def section(
     read = len(files.images)
     benchmarks = [
         tables.benchmark(benchmark, b, colours)
+        | {"instanceness": instanceness.section(benchmark, b, colours)}
         for benchmark, b in summary["benchmarks"].items()
         if b["dataset"] == name
     ]

@@ -43,9 +43,17 @@ COLUMNS = {
     "box_AR100": ("boxes", "AR@100"),
     "box_best_iou": ("boxes", "best IoU"),  # where there is none of masks
     "CorLoc": ("boxes", "CorLoc"),
+    # Of the instance-ness study: see benchmarks.instanceness.
+    "recall50_multi": ("recall at .5, best k", "several"),
+    "recall50_single": ("recall at .5, best k", "only one"),
+    "recall_multi": ("recall .5 to .95", "several"),
+    "recall_single": ("recall .5 to .95", "only one"),
+    "merge_error": ("", "merge error"),
+    "saliency_iou": ("saliency", "IoU"),
+    "saliency_CorLoc": ("saliency", "CorLoc"),
     "masks_per_image": ("", "masks / image"),
 }
-COUNTS = frozenset({"masks_per_image"})  # not better when larger
+COUNTS = frozenset({"masks_per_image", "merge_error"})  # not better when larger
 PLOTS = {
     "mask_AP50": "mask AP50, %",
     "mask_AR100": "mask AR@100, %",
