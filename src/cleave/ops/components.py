@@ -30,7 +30,7 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
     """The mask with every hole that does not touch the border of the grid.
 
     Holes are 4-connected, as in `scipy.ndimage.binary_fill_holes`, which dilates step by step: on
-    480 x 480 one labelling takes a seventh of its time.
+    480 x 480 one labelling takes a third of its time.
 
     Args:
         mask: (h, w) bool.
