@@ -54,7 +54,7 @@ def test_imagenet_plans_a_job_a_shard(tmp_path):
     assert planned["table"] == planned["report"] == 1
 
 
-@pytest.mark.parametrize("preset", ["components", "learner", "pretrain"])
+@pytest.mark.parametrize("preset", ["components", "instanceness", "learner", "pretrain"])
 def test_presets_on_scenes_plan(tmp_path, preset):
     project = Project(tmp_path / preset)
     (project.folder / "data/unlabeled").mkdir(parents=True)
