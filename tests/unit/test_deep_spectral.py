@@ -263,3 +263,8 @@ def test_negative_cosines_are_no_affinity():
 def test_clusters_need_regions_multi():
     with pytest.raises(ConfigError, match="clusters 3 has no effect"):
         DeepSpectral(clusters=3)
+
+
+def test_each_graph_of_colours_needs_both_numbers():
+    with pytest.raises(ConfigError, match=r"one entry each.*got \(20,\) and \(2\.0, 0\.1\)"):
+        DeepSpectral(neighbours=(20,))

@@ -52,8 +52,8 @@ class DeepSpectral:
     centre: bool = False  # ours: subtract the image's mean feature; for other features than DINO's
     # Of a colour neighbour: 10 in _extract_eig (:131), 0 in the README's commands (:259).
     colour_weight: Annotated[float, Ge(0)] = 0.0
-    neighbours: tuple[int, int] = (20, 10)  # extract_utils.py, knn_affinity
-    position: tuple[float, float] = (2.0, 0.1)  # weights of the place, of the same two graphs
+    neighbours: tuple[Annotated[int, Gt(0)], ...] = (20, 10)  # extract_utils.py, knn_affinity
+    position: tuple[Annotated[float, Ge(0)], ...] = (2.0, 0.1)  # weight of the place in each
     regions: Literal["single", "multi"] = "single"
     eigenvectors: Annotated[int, Ge(1), Le(32)] = 4  # README: K 5, the constant one included
     clusters: Annotated[int, Ge(2)] | None = None  # None: eigengap; 4 if not adaptive (:359)
@@ -68,6 +68,11 @@ class DeepSpectral:
     def __post_init__(self):
         if self.regions == "single" and self.clusters is not None:
             raise ConfigError(f"clusters {self.clusters} has no effect with regions 'single'")
+        if len(self.neighbours) != len(self.position) or not self.neighbours:
+            raise ConfigError(
+                f"neighbours and position: one entry each for every graph of colours, "
+                f"got {self.neighbours} and {self.position}"
+            )
 
     def __call__(self, scene: Scene) -> MaskSet:
         grid, weights = scene.features.grid, self._weights(scene)

@@ -101,7 +101,7 @@ def dense_crf(
         raise CleaveError(
             "refine: crf needs pydensecrf, which is not installed; install it with "
             "`pip install pydensecrf2` (builds from source, needs a C++ compiler), "
-            "or choose `refine: guided`, which needs nothing more"
+            "or choose `refine: guided` or `refine: bilateral`, which need nothing more"
         ) from None
     height, width = pixels.shape[:2]
     field = DenseCRF2D(width, height, 2)
