@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import faulthandler
 import importlib
 import json
 import logging
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -25,8 +28,12 @@ INPUTS = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; errors of the user's making are one message, not a traceback."""
+    """Runs one command; errors of the user's making are one message, not a traceback.
+
+    What is printed last of a failed job is its cause, the image, and, for a bug, the traceback.
+    """
     if arguments is None:  # as a program: a scheduler's stop is as orderly as Ctrl-C
+        faulthandler.enable()  # a crash in native code says where
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
@@ -44,6 +51,32 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("cleave: stopped; nothing half-written was kept", file=sys.stderr)
         return 130
+    except Exception as error:
+        _explain(error)
+        return 1
+
+
+# How torch, CUDA, OpenCV and HDF5 word what Python calls a MemoryError.
+_NO_MEMORY = (
+    *("out of memory", "can't allocate memory", "cannot allocate memory"),
+    *("insufficient memory", "not enough memory", "unable to allocate"),
+)
+
+
+def _explain(error: Exception) -> None:
+    """Prints the cause first; then, as its frames are left, the image; then the lines of a bug."""
+    text = "".join(traceback.format_exception_only(error)).strip()
+    short = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    if short or any(words in text.lower() for words in _NO_MEMORY):
+        cause, lines = f"out of memory ({text})", ""
+        cause += "; give the job more, or run fewer at once (--cores), and run the same command"
+    else:
+        bug = "" if isinstance(error, OSError) else "\nThis is a bug; please report it with:"
+        cause = text + bug
+        lines = "".join(traceback.format_exception(error))
+    print(f"cleave: error: {cause}", file=sys.stderr, flush=True)
+    traceback.clear_frames(error.__traceback__)
+    print(lines, end="", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--spec", required=True, type=json.loads, help="the section, as JSON")
         command.add_argument("--version", type=int, default=VERSIONS[stage])
         command.add_argument("--output", required=True, type=Path)
+        command.add_argument("--gpus", type=int, default=0, help="take so many for this job alone")
         for name in INPUTS:
             command.add_argument(f"--{name}", nargs="*", type=Path, default=[])
         command.set_defaults(command=_run_stage, stage=stage)
@@ -101,11 +135,13 @@ def _person(name: str):
 
 
 def _run_stage(options: argparse.Namespace) -> None:
+    from cleave.io.gpus import claimed
     from cleave.stages.job import Job
 
     inputs = {name: tuple(getattr(options, name)) for name in INPUTS}
     job = Job(options.stage, options.spec, options.version, inputs, options.output)
-    importlib.import_module(f"cleave.stages.{options.stage}").run(job)
+    with claimed(options.gpus):
+        importlib.import_module(f"cleave.stages.{options.stage}").run(job)
 
 
 if __name__ == "__main__":

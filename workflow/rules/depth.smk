@@ -14,5 +14,5 @@ rule depth:
         version=VERSIONS["depth"],
         files=lambda wildcards: depth_fingerprint(wildcards.depth),
     shell:
-        "cleave depth --spec {params.spec:q} --version {params.version}"
+        "cleave depth --spec {params.spec:q} --version {params.version} --gpus {resources.gpu}"
         " --images {input.images:q} --output {output:q} > {log:q} 2>&1"

@@ -15,5 +15,5 @@ rule features:
         spec=spec("features", "features"),
         version=VERSIONS["features"],
     shell:
-        "cleave features --spec {params.spec:q} --version {params.version}"
+        "cleave features --spec {params.spec:q} --version {params.version} --gpus {resources.gpu}"
         " --images {input.images:q} --weights {input.weights:q} --output {output:q} > {log:q} 2>&1"

@@ -14,5 +14,5 @@ rule pretrain:
         spec=spec("pretrain", "pretrain"),
         version=VERSIONS["pretrain"],
     shell:
-        "cleave pretrain --spec {params.spec:q} --version {params.version}"
+        "cleave pretrain --spec {params.spec:q} --version {params.version} --gpus {resources.gpu}"
         " --images {input.images[0]:q} --output {output.weights:q} > {log:q} 2>&1"

@@ -35,7 +35,7 @@ rule train:
         spec=lambda wildcards: SECTIONS.train_spec(wildcards.recipe, int(wildcards.round)),
         version=VERSIONS["train"],
     shell:
-        "cleave train --spec {params.spec:q} --version {params.version}"
+        "cleave train --spec {params.spec:q} --version {params.version} --gpus {resources.gpu}"
         " --labels {input.labels[0]:q} --checkpoint {input.checkpoint:q}"
         " --output {output.checkpoint:q} > {log:q} 2>&1"
 
@@ -57,7 +57,7 @@ rule relabel:
         spec=lambda wildcards: SECTIONS.relabel_spec(wildcards.recipe, int(wildcards.round)),
         version=VERSIONS["relabel"],
     shell:
-        "cleave relabel --spec {params.spec:q} --version {params.version}"
+        "cleave relabel --spec {params.spec:q} --version {params.version} --gpus {resources.gpu}"
         " --images {input.images:q} --labels {input.labels:q} --checkpoint {input.checkpoint:q}"
         " --output {output:q} > {log:q} 2>&1"
 
@@ -80,6 +80,6 @@ rule detect:
         spec=lambda wildcards: SECTIONS.detect_spec(wildcards.masks),
         version=VERSIONS["detect"],
     shell:
-        "cleave detect --spec {params.spec:q} --version {params.version}"
+        "cleave detect --spec {params.spec:q} --version {params.version} --gpus {resources.gpu}"
         " --images {input.images:q} --checkpoint {input.checkpoint:q}"
         " --output {output:q} > {log:q} 2>&1"

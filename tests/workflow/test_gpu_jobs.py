@@ -1,0 +1,45 @@
+"""Jobs of the workflow that want a GPU, on a machine that says it has two: stand-ins, no device."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from conftest import TINY, Project
+
+pytestmark = pytest.mark.workflow
+
+SHARDS = ("0001-of-0002", "0002-of-0002")
+FEATURES = [f"results/crowded/features/colour/{shard}.h5" for shard in SHARDS]
+
+
+@pytest.fixture
+def networks(tmp_path, monkeypatch) -> Project:
+    """The tiny config with a network, though of random weights."""
+    config = yaml.safe_load(TINY.read_text())
+    network = {"kind": "vit", "model": "vit_tiny_patch16_224", "weights": "random", "size": 96}
+    config["features"]["colour"] = network
+    project = Project(tmp_path / "networks")
+    project.write(config)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    return project
+
+
+def devices(project: Project) -> list[str]:
+    logs = [project.results / f"logs/crowded/features/colour/{shard}.h5.log" for shard in SHARDS]
+    return [re.search(r"GPU: (\S+) of 3,5", log.read_text())[1] for log in logs]
+
+
+def test_jobs_side_by_side_get_distinct_devices_and_a_cap_lets_one_run_at_a_time(networks):
+    networks.snakemake(*FEATURES)
+    assert sorted(devices(networks)) == ["3", "5"]
+    networks.snakemake(*FEATURES, "--resources", "gpu=1", "--force")
+    assert devices(networks) == ["3", "3"]
+    assert not any("waiting" in log.read_text() for log in networks.results.rglob("*.log"))
+
+
+def test_only_jobs_with_a_network_ask_for_a_device(networks):
+    printed = networks.snakemake("--dry-run", "--printshellcmds")
+    assert set(re.findall(r"cleave (\w+) .* --gpus 1 ", printed)) == {"features"}
+    assert set(re.findall(r"cleave (\w+) .* --gpus 0 ", printed)) == {"depth"}
