@@ -169,12 +169,11 @@ def bilateral_solver(
     Args:
         pixels: (H, W, 3) uint8 RGB.
         spatial: side of a cell of the grid in pixels.
-        luma: in levels of [0, 255].
-        chroma: in levels of [0, 255].
+        luma, chroma: the same in levels of [0, 255].
         smoothness: lambda.
         confidence: of every pixel of a mask, in (0, 1].
         iterations: most steps of the conjugate gradients.
-        tolerance: residual, as a share of the right-hand side, at which they stop.
+        tolerance: their residual at the end, as a share of the right-hand side.
 
     Returns:
         A function from a mask (H, W) bool to the refined mask (H, W) bool.
@@ -185,7 +184,6 @@ def bilateral_solver(
     def fit(mask: np.ndarray) -> np.ndarray:
         soft = solve(grid, system, confidence * mask, confidence, iterations, tolerance)
         labels, _ = label(fill_holes(soft > 0.5))
-        sizes = np.bincount(labels.ravel(), minlength=2)[1:]
-        return labels == 1 + np.argmax(sizes)
+        return labels == 1 + np.argmax(np.bincount(labels.ravel(), minlength=2)[1:])
 
     return fit
