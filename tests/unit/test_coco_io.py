@@ -232,7 +232,7 @@ def test_refuses_what_does_not_fit(tmp_path):
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ('{"info": {}, "images": [', "not a readable mask file"),
+        ('{"info": {}, "images": [', "not readable as JSON"),
         ("[]", "no COCO file"),
         ('{"info": {}, "images": [{"id": 1}], "annotations": []}', "not of masks made by"),
     ],
@@ -242,5 +242,5 @@ def test_refuses_files_that_are_no_mask_files(tmp_path, text, error):
     path.write_text(text)
     with pytest.raises(DataError, match=error):
         read_masks(path)
-    with pytest.raises(DataError, match="not a readable"):
+    with pytest.raises(DataError, match="not readable"):
         read_masks(tmp_path / "missing.json")

@@ -248,7 +248,7 @@ def test_the_command_runs_the_stage(made, tmp_path, capsys):
     listed.write_text("{")
     arguments[1] = str(listed)
     assert main(["depth", "--spec", json.dumps(EXACT), *arguments]) == 2
-    assert f"cleave: error: {listed}: no list of images" in capsys.readouterr().err
+    assert f"cleave: error: {listed}: not readable as JSON" in capsys.readouterr().err
 
 
 def test_random_numbers_depend_on_the_image_alone():

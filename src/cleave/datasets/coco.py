@@ -22,7 +22,7 @@ from cleave.io.images import (
     read_image,
     refuse_many_broken,
 )
-from cleave.io.listing import folder, identify, key_of, read_list, status
+from cleave.io.listing import expanded, folder, identify, key_of, read_list, status
 from cleave.io.shards import shard_of
 from cleave.spec import ConfigError, to_mapping
 from cleave.types import DataError, Image
@@ -98,11 +98,11 @@ class Coco:
 
     def read(self, record: ImageRecord) -> Image:
         """The image of a record; DataError if its file is no longer the one that was listed."""
-        return read_image(Path(self.images).expanduser(), record)
+        return read_image(expanded(self.images), record)
 
     @property
     def _annotations(self) -> Path:
-        return Path(self.annotations).expanduser()
+        return expanded(self.annotations)
 
     def _entries(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """(file name, entry of the annotation file) of each image of the data set."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Gt, Interval, MinLen
@@ -23,6 +22,7 @@ from cleave.io.images import (
 from cleave.io.listing import (
     Fingerprints,
     Found,
+    expanded,
     folder,
     identify,
     judge,
@@ -114,7 +114,7 @@ class Folder:
 
     def read(self, record: ImageRecord) -> Image:
         """The photo of a record; DataError if its file is no longer the one that was listed."""
-        return read_image(Path(self.root).expanduser(), record)
+        return read_image(expanded(self.root), record)
 
     def _files(self) -> Iterator[Found]:
         suffixes = frozenset(self.suffixes)
@@ -125,7 +125,7 @@ class Folder:
     def _refuse_none(self, photos: int, example: Found | None) -> None:
         if photos:
             return
-        where = Path(self.list_file or self.root).expanduser().absolute()
+        where = expanded(self.list_file or self.root).absolute()
         seen = ""
         if example is not None:
             seen = f" (but {printable(example.path)!r}: {example.reason})"

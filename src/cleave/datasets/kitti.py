@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import MinLen
 
 from cleave.datasets.listed import Listed, folder_fingerprint, named
-from cleave.io.listing import Found, folder, read_list, status, walk
+from cleave.io.listing import Found, expanded, folder, read_list, status, walk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +28,17 @@ class Kitti(Listed):
 
     @property
     def photos(self) -> Path:
-        return Path(self.images).expanduser()
+        return expanded(self.images)
 
     def label_fingerprint(self) -> str:
         """A text that changes with the label files, which it does not open."""
-        return folder_fingerprint(Path(self.annotations).expanduser(), "annotations")
+        return folder_fingerprint(expanded(self.annotations), "annotations")
 
     def _kind(self) -> str:
         return "kitti"
 
     def _sources(self) -> list[str]:
-        return [] if self.list_file is None else [status(Path(self.list_file).expanduser())]
+        return [] if self.list_file is None else [status(expanded(self.list_file))]
 
     def _files(self) -> Iterator[Found]:
         if self.list_file is None:

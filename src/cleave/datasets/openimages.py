@@ -12,7 +12,7 @@ from annotated_types import MinLen
 
 from cleave.datasets.listed import Listed, named
 from cleave.io.images import printable
-from cleave.io.listing import Found, read_list, status
+from cleave.io.listing import Found, expanded, read_list, status
 from cleave.spec import ConfigError
 from cleave.types import DataError
 
@@ -33,13 +33,13 @@ class OpenImages(Listed):
 
     @property
     def photos(self) -> Path:
-        return Path(self.images).expanduser()
+        return expanded(self.images)
 
     def _kind(self) -> str:
         return "openimages"
 
     def _sources(self) -> list[str]:
-        path = Path(self.annotations).expanduser()
+        path = expanded(self.annotations)
         if not path.is_file():
             place = printable(path.absolute())
             raise ConfigError(f"annotations: there is no file {place}; check the spelling")
@@ -55,7 +55,7 @@ class OpenImages(Listed):
         """The first column of the CSV."""
         where = printable(self.annotations)
         try:
-            with open(Path(self.annotations).expanduser(), encoding="utf-8", newline="") as file:
+            with open(expanded(self.annotations), encoding="utf-8", newline="") as file:
                 reader = csv.DictReader(file)
                 if "ImageID" not in (reader.fieldnames or ()):
                     raise DataError(f"{where}: has no column ImageID")

@@ -12,7 +12,7 @@ from annotated_types import MinLen
 
 from cleave.datasets.listed import Listed, folder_fingerprint, named
 from cleave.io.images import printable
-from cleave.io.listing import Found, folder, read_list
+from cleave.io.listing import Found, expanded, folder, read_list
 from cleave.spec import ConfigError, nearest
 
 _OF_A_CLASS = re.compile(r"\s-?[01]\s*$")  # 000005 -1: whether the class is in the image
@@ -35,12 +35,12 @@ class Voc(Listed):
 
     @property
     def photos(self) -> Path:
-        return Path(self.root).expanduser() / "JPEGImages"
+        return expanded(self.root) / "JPEGImages"
 
     def label_fingerprint(self) -> str:
         """A text that changes with the label files, which it does not open."""
         name = "SegmentationObject" if self.truth == "masks" else "Annotations"
-        return folder_fingerprint(Path(self.root).expanduser() / name, "root")
+        return folder_fingerprint(expanded(self.root) / name, "root")
 
     def _kind(self) -> str:
         return "voc"
@@ -53,7 +53,7 @@ class Voc(Listed):
 
     def _names(self) -> Iterator[str]:
         """Names without suffix, split by split."""
-        lists = Path(self.root).expanduser() / "ImageSets"
+        lists = expanded(self.root) / "ImageSets"
         lists = folder(lists / ("Segmentation" if self.truth == "masks" else "Main"), "root")
         for split in self.splits:
             path = lists / f"{split}.txt"

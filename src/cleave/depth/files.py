@@ -12,7 +12,7 @@ import numpy as np
 from annotated_types import Gt, Interval, MinLen
 
 from cleave.io.images import printable
-from cleave.io.listing import Fingerprints, folder, status, walk
+from cleave.io.listing import Fingerprints, expanded, folder, status, walk
 from cleave.spec import ConfigError, nearest
 from cleave.types import Array, DataError, DepthMap, Image, Size
 
@@ -68,7 +68,7 @@ class Files:
                 too much of it missing.
         """
         name = self.pattern.replace("{name}", image.id.split("/")[-1]).replace("{id}", image.id)
-        path = Path(self.root).expanduser() / name
+        path = expanded(self.root) / name
         try:
             values = read_values(path)
             _check_aspect(Size(*values.shape), image.size)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import json
 import os
+import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cleave.types import DataError
+
+# What a disk says that takes no more; the last is a limit on the size of one file.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_SEAL = re.compile(rb',\s*"crc32":\s*"([0-9a-f]{8})"\s*}\s*\Z')
+_SEAL_LENGTH = 64  # bytes at the end of a file among which its seal is looked for
 
 
 @contextlib.contextmanager
@@ -18,6 +26,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; a clean exit renames it, an error removes it.
 
     What a killed process left of the same file is removed too.
+
+    Raises:
+        DataError: the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,6 +39,14 @@ def replacing(path: Path) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        reason = os.strerror(error.errno).lower()
+        raise DataError(
+            f"{path}: cannot be written: {reason}; nothing of it was kept: make room, and run the "
+            "same command again"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -54,23 +73,43 @@ def _alive(process: int) -> bool:
     return True
 
 
-def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
-    """Writes JSON with sorted keys, so that equal values give equal bytes."""
+def write_json(path: Path, value: Any, *, indent: int | None = None, seal: bool = False) -> None:
+    """Writes JSON with sorted keys, so that equal values give equal bytes.
+
+    Args:
+        seal: adds, to a mapping that is not empty, a last key "crc32": the checksum of the bytes
+            before it, by which `read_json` knows a file in which a bit has flipped.
+    """
     with replacing(path) as temporary:
         separators = (",", ":") if indent is None else None
         text = json.dumps(
             value, sort_keys=True, indent=indent, separators=separators, allow_nan=False
         )
+        if seal:
+            text = text[:-1].rstrip()
+            text += sealing(zlib.crc32(text.encode("utf-8")))
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def sealing(checksum: int) -> str:
+    """How a sealed file ends, after all its other keys and values: their checksum."""
+    return f',"crc32":"{checksum:08x}"}}'
+
+
 def read_json(path: Path) -> Any:
-    """Reads JSON.
+    """Reads JSON; a checksum that `write_json` added is compared and left out.
+
+    A file without one is read as it is: it is no shard, or a person wrote it.
 
     Raises:
-        DataError: the file is missing, cut short, or no JSON.
+        DataError: the file is missing, cut short, no JSON, or not what was written.
     """
     try:
-        return json.loads(Path(path).read_bytes())
+        data = Path(path).read_bytes()
+        if not (seal := _SEAL.search(data, max(0, len(data) - _SEAL_LENGTH))):
+            return json.loads(data)
+        if zlib.crc32(memoryview(data)[: seal.start()]) != int(seal[1], 16):
+            raise ValueError("its checksum is of other bytes: it was damaged, or edited")
+        return json.loads(data[: seal.start()] + b"}")
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not readable as JSON ({error}); delete it to redo it") from None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cleave.io.atomic import replacing
+from cleave.io.sink import opened
 from cleave.io.weights import read_tensors
 from cleave.spec import canonical
 from cleave.types import DataError
@@ -22,7 +25,7 @@ def write_torch(path: Path, value: Any) -> None:
     """`torch.save`, atomically."""
     import torch
 
-    with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
+    with replacing(Path(path)) as temporary, opened(temporary) as file:
         torch.save(value, file)  # into an open file: a path's name would become part of the bytes
 
 
@@ -49,8 +52,9 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `save_state` wrote: the state dict, on the CPU, and the attributes.
 
     Raises:
-        DataError: not readable as plain tensors, or written by something else.
+        DataError: not readable as plain tensors, damaged, or written by something else.
     """
+    require_whole(path)
     contents = read_tensors(path)
     try:
         header = json.loads(contents["cleave"])
@@ -61,3 +65,18 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not known:
         raise DataError(f"weights {path}: not of the format {FORMAT!r}")
     return state, header
+
+
+def require_whole(path: Path) -> None:
+    """Compares the checksum of every part of a torch file, which torch itself does not look at.
+
+    Raises:
+        DataError: a part is not what was written.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        return  # no torch file: its reader knows better what to say
+    if damaged is not None:
+        raise DataError(f"weights {path}: damaged ({damaged}); delete it to redo it")

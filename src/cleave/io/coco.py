@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from cleave import __version__
-from cleave.io.atomic import replacing, write_json
+from cleave.io.atomic import read_json, replacing, sealing, write_json
 from cleave.io.images import ImageRecord
 from cleave.ops import rle
 from cleave.types import DataError, MaskSet, Size
@@ -167,7 +167,7 @@ def write_masks(
         for annotation in encoded[record.id][0]:
             number = len(content["annotations"]) + 1
             content["annotations"].append(annotation | {"id": number, "image_id": record.number})
-    write_json(path, content)
+    write_json(path, content, seal=True)
 
 
 def _encoded(
@@ -197,7 +197,7 @@ def read_masks(path: Path) -> tuple[list[ImageRecord], MaskFile]:
     """Records in the order of the file, and a mapping from image id to MaskSet.
 
     Raises:
-        DataError: the file is missing, cut short, or no mask file of this project.
+        DataError: the file is missing, cut short, damaged, or no mask file of this project.
     """
     masks = MaskFile(_load(path))
     return masks.records, masks
@@ -232,18 +232,30 @@ def merge(
             info["spec"] = dict(spec)
         if version is not None:
             info["version"] = version
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write('{"annotations":[')
-            number = 0
-            for _, found in spool:
-                for annotation in found:
-                    file.write("," if number else "")
-                    number += 1
-                    file.write(_dump(annotation | {"id": number}))
-            file.write(f'],"categories":{_dump(CATEGORIES)},"images":[')
-            for position, (image, _) in enumerate(spool):
-                file.write(("," if position else "") + _dump(image))
-            file.write(f'],"info":{_dump(info)}}}\n')
+        with open(temporary, "w", encoding="ascii") as file:
+            _write_joined(file, spool, info)
+
+
+def _write_joined(file: IO[str], spool: _Spool, info: Json) -> None:
+    checksum = 0
+
+    def write(text: str) -> None:
+        nonlocal checksum
+        checksum = zlib.crc32(text.encode("ascii"), checksum)
+        file.write(text)
+
+    write('{"annotations":[')
+    number = 0
+    for _, found in spool:
+        for annotation in found:
+            write("," if number else "")
+            number += 1
+            write(_dump(annotation | {"id": number}))
+    write(f'],"categories":{_dump(CATEGORIES)},"images":[')
+    for position, (image, _) in enumerate(spool):
+        write(("," if position else "") + _dump(image))
+    write(f'],"info":{_dump(info)}')
+    file.write(sealing(checksum) + "\n")
 
 
 def write_predictions(paths: Sequence[Path], output: Path) -> None:
@@ -319,12 +331,7 @@ def _dump(value: Any) -> str:
 
 
 def _load(path: Path) -> Json:
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: not a readable mask file ({error}); delete it to redo it"
-        ) from None
+    content = read_json(path)
     if not isinstance(content, dict) or not {"info", "images", "annotations"} <= content.keys():
         raise DataError(f"{path}: no COCO file (needs the keys info, images, annotations)")
     if content["images"] and "key" not in content["images"][0]:

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import importlib.util
 import io
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cleave import __version__
-from cleave.io.atomic import write_json
+from cleave.io.atomic import read_json, write_json
 from cleave.types import Array, DataError, Image, Size
 
 # What Pillow may try. Not its other decoders: EPS would start Ghostscript on a stranger's file, TGA
@@ -93,24 +92,24 @@ def write_image_shard(path: Path, shard: ImageShard, version: int) -> None:
         "broken": [asdict(item) for item in shard.broken],
         "ignored": [asdict(item) for item in shard.ignored],
     }
-    write_json(Path(path), value)
+    write_json(Path(path), value, seal=True)
 
 
 def read_image_shard(path: Path) -> ImageShard:
     """Reads what `write_image_shard` wrote.
 
     Raises:
-        DataError: the file is missing, truncated or no list of images.
+        DataError: the file is missing, truncated, damaged or no list of images.
     """
+    value = read_json(path)
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
         return ImageShard(
             value["spec"],
             tuple(ImageRecord(**item) for item in value["images"]),
             tuple(Skipped(**item) for item in value["broken"]),
             tuple(Skipped(**item) for item in value["ignored"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise DataError(f"{path}: no list of images ({error}); delete it to redo it") from None
 
 

@@ -38,6 +38,11 @@ class Found(NamedTuple):
     hidden: bool = False  # comes and goes without anybody noticing
 
 
+def expanded(path: str | os.PathLike) -> Path:
+    """`path` with "~" or "~name" replaced where there is such a home folder, else as it is."""
+    return Path(os.path.expanduser(path))
+
+
 def folder(path: str | os.PathLike, what: str) -> Path:
     """`path`, with a home directory expanded, if it is a folder that can be read.
 
@@ -48,7 +53,7 @@ def folder(path: str | os.PathLike, what: str) -> Path:
     Raises:
         ConfigError: it is missing, a file, or not to be read.
     """
-    found = Path(path).expanduser()
+    found = expanded(path)
     try:
         with os.scandir(found):
             return found
@@ -140,7 +145,7 @@ def read_list(path: str | os.PathLike) -> Iterator[str]:
     Raises:
         ConfigError: no such file, or a path that leaves the root.
     """
-    place = Path(path).expanduser()
+    place = expanded(path)
     try:
         with open(place, encoding="utf-8-sig", errors="surrogateescape") as lines:
             for number, line in enumerate(lines, 1):
@@ -152,9 +157,10 @@ def read_list(path: str | os.PathLike) -> Iterator[str]:
                     )
                 if line:
                     yield line
-    except OSError as error:
+    except (OSError, ValueError) as error:  # no name of a file holds a null byte
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"list_file: {printable(place.absolute())} cannot be read ({error.strerror})"
+            f"list_file: {printable(place.absolute())} cannot be read ({reason})"
         ) from None
 
 

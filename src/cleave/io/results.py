@@ -57,7 +57,18 @@ class ResultFile(Mapping[str, MaskSet]):
             )
 
     def __getitem__(self, image_id: str) -> MaskSet:
-        return decode_annotations(self.annotations(image_id), self._records[image_id].size)
+        """The masks of an image.
+
+        Raises:
+            DataError: the file was damaged; the text names it.
+        """
+        size = self._records[image_id].size
+        try:
+            return decode_annotations(self.annotations(image_id), size)
+        except (DataError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{self._path}: results of {image_id!r}: {error}; delete it to redo it"
+            ) from None
 
     def __contains__(self, image_id: object) -> bool:
         return image_id in self._records  # Mapping's own would decode the masks to find out

@@ -18,6 +18,7 @@ import numpy as np
 
 from cleave import __version__
 from cleave.io.atomic import replacing
+from cleave.io.sink import Sink, opened
 from cleave.spec import canonical
 from cleave.types import DataError
 
@@ -25,8 +26,8 @@ from cleave.types import DataError
 class ShardWriter:
     """Adds images to an open shard; made by `write_shard`."""
 
-    def __init__(self, file: h5py.File, path: Path):
-        self._file, self._path = file, path
+    def __init__(self, file: h5py.File, path: Path, sink: Sink):
+        self._file, self._path, self._sink = file, path, sink
 
     def add(
         self,
@@ -57,6 +58,7 @@ class ShardWriter:
                 if name in compress:
                     options |= {"compression": "gzip", "compression_opts": 1}
             group.create_dataset(name, data=array, **options)
+        self._sink.check()
 
 
 class ShardReader:
@@ -117,12 +119,19 @@ def write_shard(path: Path, *, spec: Mapping[str, Any], version: int) -> Iterato
     """A shard under a temporary name, renamed to `path` when the block ends without an error.
 
     The same calls give the same bytes: no time stamps, names in sorted order.
+
+    Raises:
+        DataError: the disk is full.
     """
-    with replacing(Path(path)) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with (
+        replacing(Path(path)) as temporary,
+        opened(temporary) as sink,
+        h5py.File(sink, "w", driver="fileobj", libver="latest") as file,
+    ):
         file.attrs["spec"] = _text(canonical(dict(spec)))
         file.attrs["version"] = version
         file.attrs["cleave"] = _text(__version__)
-        yield ShardWriter(file, Path(path))
+        yield ShardWriter(file, Path(path), sink)
 
 
 @contextlib.contextmanager

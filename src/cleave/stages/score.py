@@ -30,4 +30,5 @@ def run(job: Job) -> None:
             **job.attributes,
         },
         indent=1,
+        seal=True,
     )

@@ -70,7 +70,8 @@ def finish(job: Job, learn: Learn, annotations: Any, network: Any, folder: Path)
     """Puts what the workflow knows in its place; the weights come last."""
     with replacing(job.output.with_name("metrics.jsonl")) as temporary:
         shutil.copyfile(folder / "metrics.jsonl", temporary)
-    write_json(job.output.with_name("trained.json"), summary(job, learn, annotations, network))
+    trained = summary(job, learn, annotations, network)
+    write_json(job.output.with_name("trained.json"), trained, seal=True)
     state, _ = load_state(folder / "weights.pt")
     save_state(job.output, state, **job.attributes)
     for name in ("speed.jsonl", "events"):  # for people: what depends on the clock, TensorBoard's

@@ -12,6 +12,7 @@ import numpy as np
 
 from cleave.benchmarks.truth.instances import Json, Truth
 from cleave.io.images import ImageRecord, ImageShard
+from cleave.io.listing import expanded
 from cleave.types import DataError, Size
 
 
@@ -24,7 +25,7 @@ def read(shard: ImageShard) -> dict[str, Truth]:
     Raises:
         DataError: no such file, or annotations that do not fit the images.
     """
-    path = Path(shard.spec["annotations"]).expanduser()
+    path = expanded(shard.spec["annotations"])
     boxes_only = shard.spec.get("truth") == "boxes"
     if not path.is_file():
         raise DataError(f"{path}: no such annotation file; check the key 'annotations'")

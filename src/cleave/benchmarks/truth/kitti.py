@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cleave.benchmarks.truth.instances import Truth
 from cleave.io.images import ImageRecord, ImageShard
+from cleave.io.listing import expanded
 from cleave.types import DataError
 
 COLUMNS = 15  # type, truncated, occluded, alpha, 4 of the box, then 7 of the box in 3D
@@ -18,7 +19,7 @@ def read(shard: ImageShard) -> dict[str, Truth]:
     Raises:
         DataError: a label file that is missing or malformed.
     """
-    folder = Path(shard.spec["annotations"]).expanduser()
+    folder = expanded(shard.spec["annotations"])
     return {record.id: _truth(folder / f"{record.id}.txt", record) for record in shard.records}
 
 

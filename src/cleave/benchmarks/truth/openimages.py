@@ -12,6 +12,7 @@ import numpy as np
 
 from cleave.benchmarks.truth.instances import Truth
 from cleave.io.images import ImageRecord, ImageShard
+from cleave.io.listing import expanded
 from cleave.types import DataError
 
 SIDES = ("XMin", "YMin", "XMax", "YMax")
@@ -31,7 +32,7 @@ def read(shard: ImageShard) -> dict[str, Truth]:
     Raises:
         DataError: a CSV that is missing or malformed, or that names no image of the shard.
     """
-    path = Path(shard.spec["annotations"]).expanduser()
+    path = expanded(shard.spec["annotations"])
     if not path.is_file():
         raise DataError(f"{path}: no such annotation file; check the key 'annotations'")
     status = path.stat()

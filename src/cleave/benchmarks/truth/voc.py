@@ -10,6 +10,7 @@ import numpy as np
 
 from cleave.benchmarks.truth.instances import Truth, log
 from cleave.io.images import ImageRecord, ImageShard
+from cleave.io.listing import expanded
 from cleave.types import Array, DataError, Size
 
 VOID = 255  # the border around objects, and objects too hard to draw
@@ -21,7 +22,7 @@ def read(shard: ImageShard) -> dict[str, Truth]:
     Raises:
         DataError: an annotation file that is missing, malformed, or of another size.
     """
-    root = Path(shard.spec["root"]).expanduser()
+    root = expanded(shard.spec["root"])
     if shard.spec["truth"] == "masks":
         return {r.id: _masks(root / "SegmentationObject" / f"{r.id}.png", r) for r in shard.records}
     ignore = shard.spec["difficult"] == "ignore"
