@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cleave import paths
-from cleave.report import instanceness, tables
+from cleave.report import gallery, instanceness, tables
 
 COLOURS = {"dino": "#111111", "mae": "#222222"}
 ENTRY = {"rows": [{"of": name, "baseline": False} for name in COLOURS]}
@@ -99,3 +99,11 @@ def test_every_metric_of_the_study_has_a_column_and_merging_is_not_better_when_l
     columns = {metric for metric in tables.COLUMNS if metric.startswith(("recall", "merge", "sal"))}
     assert len(columns) == 7
     assert "merge_error" in tables.COUNTS
+
+
+def test_of_a_study_the_segments_of_one_k_are_drawn():
+    found = [{"label": k, "score": 1.0} for k in (2, 5, 5, 15)]
+    assert gallery.of_method(found, {}) == found[1:3]
+    assert gallery.of_method(found[1:3], {}) == found[1:3]
+    plain = [{"score": 1.0}] * 3
+    assert gallery.of_method(plain, {}) == plain

@@ -74,7 +74,10 @@ def _look(name: str, entry: Mapping[str, Any], methods: Sequence[str]) -> list[_
         files = {m: _open(name, m, shard) for m in methods}
         share = -(-COMPARED // min(entry["shards"], SHARDS_READ))
         for record in sorted(images.records, key=_lot)[:share]:
-            masks = {m: _shown(files[m].annotations(record.id), entry["masks"][m]) for m in methods}
+            masks = {
+                m: gallery.of_method(files[m].annotations(record.id), entry["masks"][m])
+                for m in methods
+            }
             size = thumbnail_size(record.size, SIDE)
             small = [gallery.shrunk([a["segmentation"] for a in ms], size) for ms in masks.values()]
             seen.append(_Seen(images, record, masks, agreement(small)))
@@ -84,11 +87,6 @@ def _look(name: str, entry: Mapping[str, Any], methods: Sequence[str]) -> list[_
 def _open(dataset: str, method: str, shard: str) -> MaskFile:
     names = {"dataset": dataset, "masks": method, "shard": shard}
     return read_masks(Path(paths.MASKS.format(**names)))[1]
-
-
-def _shown(found: Sequence[Json], row: Mapping[str, Any]) -> Sequence[Json]:
-    """All pseudo-masks; of a detector's hundred those that it is sure of."""
-    return gallery.to_draw(found) if "recipe" in row else found
 
 
 def _section(

@@ -37,6 +37,7 @@ FEWEST = 5  # pictures beside each other, and `methods.MOST` at most
 # A detector finds up to a hundred masks an image: those with this score are drawn, at most so many,
 # and at least so many.
 SURE, MOST_DRAWN, FEWEST_DRAWN = 0.5, 12, 3
+CLUSTERS_DRAWN = 6  # of segments for several numbers of clusters (`spectral_clusters`)
 LEVELS = ("roots", "level 1", "level 2", "level 3 and deeper")  # as in benchmarks.hierarchy
 
 
@@ -113,7 +114,7 @@ def panel(
 
     def made(method: str) -> Picture:
         found = masks[method]
-        shown = to_draw(found) if "recipe" in source.entry["masks"][method] else found
+        shown = of_method(found, source.entry["masks"][method])
         file, iou = draw(method, shown), best_iou.get(method)
         part = "" if len(shown) == len(found) else f"{len(shown)} of "
         note = ("" if iou is None else f"IoU {iou:.0f}, ") + part + _count(len(found), "mask")
@@ -134,6 +135,24 @@ def panel(
         "width": source.size.width,
         "height": source.size.height,
     }
+
+
+def of_method(
+    found: Sequence[Mapping[str, Any]], row: Mapping[str, Any]
+) -> Sequence[Mapping[str, Any]]:
+    """What is drawn: all pseudo-masks, but of a detector the sure ones and of a study one k.
+
+    Args:
+        found: COCO annotations of one image.
+        row: the method's make-up.
+    """
+    if "recipe" in row:
+        return to_draw(found)
+    numbers = sorted({annotation["label"] for annotation in found if "label" in annotation})
+    if len(numbers) < 2:
+        return found
+    number = min(numbers, key=lambda k: abs(k - CLUSTERS_DRAWN))
+    return [annotation for annotation in found if annotation["label"] == number]
 
 
 def to_draw(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -51,6 +51,7 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
         sure_score=gallery.SURE,
         most_drawn=gallery.MOST_DRAWN,
         fewest_drawn=gallery.FEWEST_DRAWN,
+        clusters_drawn=gallery.CLUSTERS_DRAWN,
         shards_read=recipes.SHARDS_READ,
         learning=_learning(summary, families, rounds, colours),
         pretraining=pretraining.read_pretraining(summary),
