@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,6 @@ import numpy as np
 
 from cleave import paths
 from cleave.benchmarks import bootstrap, truth
-from cleave.io.atomic import read_json
 from cleave.io.images import ImageRecord, ImageShard
 from cleave.ops import rle
 from cleave.report import plots
@@ -71,7 +71,7 @@ Cell = tuple[float, float | None, float | None]  # value, low, high
 def read_scores(benchmark: str, of: str) -> dict[str, Any]:
     """A score file as the stage wrote it."""
     path = Path(paths.SCORES.format(benchmark=benchmark, of=of))
-    return read_json(path)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_table(benchmark: str) -> list[dict[str, str]]:
@@ -124,7 +124,7 @@ def benchmark(name: str, entry: Mapping[str, Any], colours: Mapping[str, str]) -
         "reference": files[0]["spec"].get("published", ""),
         "published": _published(theirs, methods),
         "few": FEW,
-        "against": against(ours),
+        "against": against(ours, COLUMNS),
         "compared": compared(ours, COLUMNS),
         "plot": _plot(ours, cells, entry["rows"], colours),
     }
