@@ -6,13 +6,24 @@ STAMP := .venv/.installed
 SNAKEMAKE := $(BIN)/snakemake
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test check bench coverage format clean
+.PHONY: demo test slurm test-slurm check bench coverage format clean
 demo: $(STAMP)
 	$(SNAKEMAKE) --cores all
 	@echo "Open results/report/index.html"
 
 test: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# In namespaces of its own: whatever else runs on the machine is not touched.
+test-slurm: $(STAMP) slurm
+	CLEAVE_SLURM=required $(BIN)/pytest -rP tests/workflow/test_slurm.py
+
+slurm:
+	@type munged slurmctld slurmd squeue > /dev/null 2>&1 || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			munge slurmctld slurmd slurm-client; } || \
+		{ echo "SLURM is not installed (Debian, as root: apt install munge slurmctld slurmd slurm-client)"; exit 1; }
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -40,7 +51,7 @@ $(STAMP): pyproject.toml constraints.txt
 		apt-get update -qq && apt-get install -y -qq g++; } || \
 		{ echo "The dense CRF is compiled: install a C++ compiler (Debian: apt install g++)"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[crf,dev,formats,tensorboard]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[crf,dev,formats,slurm,tensorboard]'
 	touch $@
 
 clean:

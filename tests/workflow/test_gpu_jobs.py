@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-import yaml
-from conftest import TINY, Project
+from conftest import Project, with_networks
 
 pytestmark = pytest.mark.workflow
 
@@ -16,13 +15,10 @@ FEATURES = [f"results/crowded/features/colour/{shard}.h5" for shard in SHARDS]
 
 @pytest.fixture
 def networks(tmp_path, monkeypatch) -> Project:
-    """The tiny config with a network, though of random weights."""
-    config = yaml.safe_load(TINY.read_text())
-    network = {"kind": "vit", "model": "vit_tiny_patch16_224", "weights": "random", "size": 96}
-    config["features"]["colour"] = network
     project = Project(tmp_path / "networks")
-    project.write(config)
+    project.write(with_networks())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     return project
 
 
