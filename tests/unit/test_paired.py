@@ -85,10 +85,10 @@ def test_markdown_and_page_show_them(scored):
     text = (scored / "b.md").read_text()
     assert "Minus `centre_box`, on the same resamples" in text
     assert "| patch truth | **+" in text
-    shown = against(lines(scored), {"mask_AP": ("masks", "AP")})
+    shown = against(lines(scored))
     assert shown["name"] == "centre_box"
-    assert shown["columns"][:3] == ["masks AP", "AP50", "AR@3"]
-    assert shown["rows"][1]["cells"][0]["clear"]
+    assert shown["columns"][:3] == ["AP", "AP50", "AR@3"]
+    assert shown["rows"][1]["cells"][0]["sure"]
     assert shown["rows"][1]["cells"][0]["value"].startswith("+")
 
 
@@ -102,7 +102,7 @@ def test_without_the_field_nothing_changes(scored, tmp_path):
     table.run(job(made, tmp_path / "b.csv", scores=output))
     assert "over " not in (tmp_path / "b.csv").read_text()
     assert "Minus" not in (tmp_path / "b.md").read_text()
-    assert against(lines(tmp_path), {}) is None
+    assert against(lines(tmp_path)) is None
     assert paired.block([]) is None
 
 

@@ -1,6 +1,9 @@
 """report.compared: the differences of a table's CSV, as the page shows them."""
 
 import csv
+import re
+
+from report_project import make_report, make_results
 
 from cleave.benchmarks.table import build, write
 from cleave.report.compared import compared
@@ -34,3 +37,28 @@ def test_nothing_to_compare(tmp_path):
     scores = {"cut": {"mask_AP50": 20.0, "images": 1.0, "objects": 1.0}}
     assert compared(lines(tmp_path, rows, scores), TITLES) == []
     assert compared([], TITLES) == []
+
+
+def test_the_page_prints_bold_what_leaves_zero_out_alone(tmp_path, monkeypatch):
+    """Bold by a key of each cell: one called as a method of dict would be true of all."""
+    monkeypatch.chdir(tmp_path)
+    scenes = {"kind": "scenes", "flavour": "control", "count": 4, "height": 64, "width": 64}
+    benchmark = {"dataset": "control", "masks": ["maskcut"], "bootstrap": 30}
+    raw = {
+        "datasets": {"control": scenes},
+        "features": {"colour": {"size": 64}},
+        "graphs": {"colour": {"kind": "cosine", "features": "colour", "rule": "near_far"}},
+        "masks": {"maskcut": {"graphs": "colour", "refine": "none"}},
+        "benchmarks": {"control": benchmark | {"against": "centre_box"}},
+    }
+    page = make_report(make_results(raw).summary()).read_text()
+    part = page.partition("Differences to centre_box")[2].partition("</table>")[0]
+    cells = re.findall(r'<td class="number( best)?">([^<]*)<small>([^<]*)</small>', part)
+    assert len(cells) > 20
+    sure = [bold for bold, value, ends in cells if value]
+    expected = [
+        not low <= 0 <= high for low, high in (map(float, e.split(" to ")) for *_, e in cells)
+    ]
+    clear = [i for i, (_, _, ends) in enumerate(cells) if "0.0" not in ends]  # ends are rounded
+    assert [bool(sure[i]) for i in clear] == [expected[i] for i in clear]
+    assert 0 < sum(map(bool, sure)) < len(sure)

@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from cleave.benchmarks.result import Result
 
 _OVER, _OF = "over ", ": "  # the name of a column: `over <row>: <metric>`
-# What is worth a difference, in the order to show.
-METRICS = (
-    *("mask_AP", "mask_AP50", "mask_AR3", "mask_AR10", "mask_AR100"),
-    *("mask_best_iou", "mask_best_iou_1pct", "CorLoc"),
-    *("box_AP", "box_AP50", "box_AR100", "box_best_iou"),
-)
+METRICS = {  # what is worth a difference, in the order to show, with its title
+    "mask_AP": "AP",
+    "mask_AP50": "AP50",
+    "mask_AR3": "AR@3",
+    "mask_AR10": "AR@10",
+    "mask_AR100": "AR@100",
+    "mask_best_iou": "mean best IoU",
+    "mask_best_iou_1pct": "of objects > 1 %",
+    "CorLoc": "CorLoc",
+    "box_AP": "box AP",
+    "box_AP50": "box AP50",
+    "box_AR100": "box AR@100",
+    "box_best_iou": "box best IoU",
+}
 _DECIMALS = 4  # of per cent, as in the tables
 
 

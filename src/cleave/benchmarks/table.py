@@ -204,7 +204,7 @@ def _paired(ours: DataFrame) -> list[str]:
         return []
     lines = ["", f"Minus `{block.against}`, on the same resamples of the images; bold where the "]
     lines[-1] += "interval leaves 0 out:"
-    lines += ["", "| | " + " | ".join(METRICS.get(m, m) for m in block.metrics) + " |"]
+    lines += ["", "| | " + " | ".join(paired.METRICS[m] for m in block.metrics) + " |"]
     lines.append("| --- |" + " ---: |" * len(block.metrics))
     for name, cells in block.rows:
         shown = ["" if cell is None else _signed(cell) for cell in cells]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cleave.benchmarks import comparison, paired, table
+from cleave.benchmarks import comparison, paired
 
 
 def compared(
@@ -31,34 +31,26 @@ def compared(
     ]
 
 
-def against(
-    lines: Sequence[Mapping[str, str]], titles: Mapping[str, tuple[str, str]]
-) -> dict[str, Any] | None:
+def against(lines: Sequence[Mapping[str, str]]) -> dict[str, Any] | None:
     """The paired differences to the row that the benchmark names; None where it names none.
 
     Args:
         lines: of a benchmark's CSV, without the published ones.
-        titles: metric to the group and title of its column; others keep their names.
     """
     block = paired.block(lines)
     if block is None:
         return None
     return {
         "name": block.against,
-        "columns": [_title(metric, titles) for metric in block.metrics],
+        "columns": [paired.METRICS[metric] for metric in block.metrics],
         "rows": [{"name": name, "cells": [_cell(c) for c in cells]} for name, cells in block.rows],
     }
 
 
-def _title(metric: str, titles: Mapping[str, tuple[str, str]]) -> str:
-    known = titles.get(metric, ("", table.METRICS.get(metric, metric)))
-    return " ".join(part for part in known if part)
-
-
 def _cell(cell: tuple[float, float, float] | None) -> dict[str, Any]:
-    """A difference and its interval; `clear` where that leaves 0 out."""
+    """A difference and its interval; `sure` where that leaves 0 out."""
     if cell is None:
-        return {"value": "", "interval": "", "clear": False}
+        return {"value": "", "interval": "", "sure": False}
     value, low, high = cell
     shown = {"value": f"{value:+.1f}", "interval": f"{low:+.1f} to {high:+.1f}"}
-    return shown | {"clear": paired.is_clear(cell)}
+    return shown | {"sure": paired.is_clear(cell)}

@@ -124,7 +124,7 @@ def benchmark(name: str, entry: Mapping[str, Any], colours: Mapping[str, str]) -
         "reference": files[0]["spec"].get("published", ""),
         "published": _published(theirs, methods),
         "few": FEW,
-        "against": against(ours, COLUMNS),
+        "against": against(ours),
         "compared": compared(ours, COLUMNS),
         "plot": _plot(ours, cells, entry["rows"], colours),
     }
