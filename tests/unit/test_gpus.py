@@ -122,7 +122,7 @@ def test_without_the_variable_all_gpus_are_divided_by_their_uuids(start, tmp_pat
     fake.write_text("#!/bin/sh\necho GPU-1a\necho GPU-2b\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert visible() == ["GPU-1a", "GPU-2b"]
     with claimed(1):
