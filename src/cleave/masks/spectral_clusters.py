@@ -64,7 +64,7 @@ class SpectralClusters:
         kept = full.any((1, 2))  # on an image smaller than its grid some vanish
         return MaskSet(
             scene.image.size,
-            full[kept],
+            full if kept.all() else full[kept],  # hundreds of masks are not copied for nothing
             1 - found.border[kept],
             labels=found.clusters[kept],
             notes={"segments": int(kept.sum())},

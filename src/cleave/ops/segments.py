@@ -17,6 +17,7 @@ from cleave.ops.laplacian import clipped_cosine, laplacian_pairs
 from cleave.ops.resample import bilinear, upsample_nearest
 from cleave.types import Size
 
+_TOGETHER = 16  # masks enlarged at a time
 _DIGITS = 5  # of the vectors that count: they are exact to 1e-5
 
 
@@ -146,7 +147,8 @@ def enlarge(masks: np.ndarray, size: Size, how: Literal["bilinear", "nearest"]) 
     """
     if how == "nearest":
         return upsample_nearest(masks, size)
-    full = np.zeros((len(masks), *size), bool)
-    for mask, one in zip(masks.astype(np.float32), full, strict=True):  # bounds the memory
-        np.greater(bilinear(mask, size), 0.5, out=one)
+    full = np.empty((len(masks), *size), bool)
+    for start in range(0, len(masks), _TOGETHER):  # bounds the memory
+        some = slice(start, start + _TOGETHER)
+        np.greater(bilinear(masks[some].astype(np.float32), size), 0.5, out=full[some])
     return full
