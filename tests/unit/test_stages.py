@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from cleave.stages import (
     score,
     table,
 )
-from cleave.stages.job import Job, image_rng
+from cleave.stages.job import Job, ahead, image_rng
 from cleave.stages.versions import VERSIONS
 from cleave.types import DataError, Scene
 
@@ -206,6 +207,50 @@ def test_an_error_names_the_image_and_leaves_no_file(made, tmp_path, monkeypatch
         depth.run(job(EXACT, tmp_path / "a.h5", images=made / f"images/{shard}.json"))
     assert f"failed at image {seen[1]!r}" in caplog.text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_ahead_changes_nothing(made, tmp_path, monkeypatch):
+    """As on a GPU: the images are decoded by a thread meanwhile."""
+    images = made / f"images/{SHARDS[0]}.json"
+    for name in ("here", "ahead"):
+        depth.run(job(EXACT, tmp_path / f"{name}.h5", images=images))
+        monkeypatch.setattr(depth, "on_gpu", lambda plugin: True)
+    assert (tmp_path / "here.h5").read_bytes() == (tmp_path / "ahead.h5").read_bytes()
+
+
+def test_items_come_in_order_and_no_more_are_made_than_asked_for():
+    made_so_far, begun = [], threading.Event()
+
+    def items():
+        for number in range(20):
+            made_so_far.append(number)
+            begun.set()
+            yield number
+
+    found = ahead(items(), 3)
+    assert next(found) == 0
+    assert begun.wait(10)
+    assert len(made_so_far) <= 1 + 3
+    assert list(found) == list(range(1, 20))
+
+
+def test_an_error_read_ahead_comes_where_its_item_would_have():
+    def items():
+        yield from "ab"
+        raise DataError("no third")
+
+    found = ahead(items(), 8)
+    assert [next(found), next(found)] == ["a", "b"]
+    with pytest.raises(DataError, match="no third"):
+        next(found)
+
+
+def test_a_thread_that_reads_ahead_ends_with_its_iterator():
+    before = threading.active_count()
+    found = ahead(iter(range(100)), 4)
+    next(found)
+    found.close()
+    assert threading.active_count() == before
 
 
 def test_inputs_are_counted(tmp_path):

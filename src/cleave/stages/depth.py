@@ -5,7 +5,7 @@ from __future__ import annotations
 from cleave.io.artifacts import pack_depth
 from cleave.io.store import write_shard
 from cleave.registry import make
-from cleave.stages.job import Job, log, open_images, progress
+from cleave.stages.job import Job, images_of, log, on_gpu, open_images
 
 
 def run(job: Job) -> None:
@@ -14,8 +14,8 @@ def run(job: Job) -> None:
     source = make("depth", job.spec)
     filled = []
     with write_shard(job.output, **job.attributes) as writer:
-        for record in progress(job, shard):
-            depth = source(dataset.read(record))
+        for record, image in images_of(job, dataset, shard, busy=on_gpu(source)):
+            depth = source(image)
             filled.append(depth.filled)
             writer.add(record.id, *pack_depth(depth))
     if any(filled):

@@ -8,7 +8,7 @@ from itertools import islice
 from cleave.io.artifacts import pack_features
 from cleave.io.store import write_shard
 from cleave.registry import make
-from cleave.stages.job import Job, open_images, progress
+from cleave.stages.job import Job, images_of, on_gpu, open_images
 
 
 def run(job: Job) -> None:
@@ -21,9 +21,9 @@ def run(job: Job) -> None:
     backbone = make("features", job.spec)
     if weights := job.optional("weights"):
         backbone = dataclasses.replace(backbone, weights=str(weights))
-    records = progress(job, shard)
+    images = images_of(job, dataset, shard, busy=on_gpu(backbone))
     with write_shard(job.output, **job.attributes) as writer:
-        while batch := list(islice(records, backbone.batch)):
-            images = [dataset.read(record) for record in batch]
-            for record, features in zip(batch, backbone(images), strict=True):
+        while batch := list(islice(images, backbone.batch)):
+            records, pixels = zip(*batch, strict=True)
+            for record, features in zip(records, backbone(pixels), strict=True):
                 writer.add(record.id, *pack_features(features))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 import zlib
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,9 +18,13 @@ from cleave.io.device import device
 from cleave.io.images import ImageRecord, ImageShard, read_image_shard
 from cleave.io.shards import names, parse
 from cleave.registry import make
-from cleave.types import DataError, MaskSet
+from cleave.types import DataError, Image, MaskSet
 
 log = logging.getLogger("cleave")
+
+READ_AHEAD = 8  # images in memory that nothing works on yet
+T = TypeVar("T")
+_END: Any = object()
 
 
 @dataclass(frozen=True)
@@ -79,11 +85,48 @@ def progress(job: Job, shard: ImageShard) -> Iterator[ImageRecord]:
     log.info("%s %s: %d images in %.1f s%s", job.stage, job.output, count, seconds, rate)
 
 
+def images_of(
+    job: Job, dataset: Any, shard: ImageShard, *, busy: bool
+) -> Iterator[tuple[ImageRecord, Image]]:
+    """Each image of a shard with its record; see `progress`.
+
+    Args:
+        busy: something else than this processor works on the images: the next ones are decoded
+            meanwhile. Elsewhere a second thread would only take the core of another job.
+    """
+    images = map(dataset.read, shard.records)
+    if busy:
+        images = ahead(images, READ_AHEAD)
+    for record in progress(job, shard):
+        yield record, next(images)
+
+
+def on_gpu(plugin: Any) -> bool:
+    """Whether a plugin's work is done on a GPU here; torch is imported only if it may be."""
+    return getattr(plugin, "gpu", False) and device() != "cpu"
+
+
+def ahead(items: Iterator[T], count: int) -> Iterator[T]:
+    """The same items, up to `count` of them made by a thread before they are asked for.
+
+    An error comes where its item would have come. The thread ends with the iterator.
+    """
+    thread = ThreadPoolExecutor(1)
+    try:
+        pending = deque(thread.submit(next, items, _END) for _ in range(count))
+        while (item := pending.popleft().result()) is not _END:
+            pending.append(thread.submit(next, items, _END))
+            yield item
+    finally:
+        thread.shutdown(cancel_futures=True)
+
+
 def predictions(
     job: Job, detector: Any, dataset: Any, shard: ImageShard
 ) -> Iterator[tuple[str, MaskSet]]:
     """(image id, masks) of each image of a shard, from the detector with the job's checkpoint."""
-    images = (dataset.read(record) for record in progress(job, shard))
+    busy = device() != "cpu"
+    images = (image for _, image in images_of(job, dataset, shard, busy=busy))
     found = detector.predict(images, job.input("checkpoint"), device=device())
     for record, masks in zip(shard.records, found, strict=True):
         yield record.id, masks
