@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -30,13 +31,13 @@ INPUTS = (
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; errors of the user's making are one message, not a traceback.
 
-    What is printed last of a failed job is its cause, the image, and, for a bug, the traceback.
+    A failed job prints the cause first, then the image, and then the traceback if it is a bug.
     """
     if arguments is None:  # as a program: a scheduler's stop is as orderly as Ctrl-C
         faulthandler.enable()  # a crash in native code says where
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    circumstances = _log_to_stderr()
     # One thread a job: the scheduler runs the shards side by side, and sums come out the same on
     # any machine. The variable is for torch, which is not imported yet; the limit for numpy.
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
@@ -52,19 +53,36 @@ def main(arguments: list[str] | None = None) -> int:
         print("cleave: stopped; nothing half-written was kept", file=sys.stderr)
         return 130
     except Exception as error:
-        _explain(error)
+        _explain(error, circumstances)
         return 1
+    finally:
+        circumstances.flush()
+
+
+def _log_to_stderr() -> MemoryHandler:
+    """Logs to stderr; errors are kept back until the cause has been told.
+
+    They name the image that a job failed at, and come as soon as its loop is left.
+    """
+    now, later = (logging.StreamHandler(sys.stderr) for _ in range(2))
+    now.addFilter(lambda record: record.levelno < logging.ERROR)
+    circumstances = MemoryHandler(1000, logging.CRITICAL + 1, later)
+    circumstances.addFilter(lambda record: record.levelno >= logging.ERROR)
+    for handler in (now, later):
+        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[now, circumstances])
+    return circumstances
 
 
 # How torch, CUDA, OpenCV and HDF5 word what Python calls a MemoryError.
 _NO_MEMORY = (
     *("out of memory", "can't allocate memory", "cannot allocate memory"),
-    *("insufficient memory", "not enough memory", "unable to allocate"),
+    *("insufficient memory", "not enough memory", "unable to allocate", "can't start new thread"),
 )
 
 
-def _explain(error: Exception) -> None:
-    """Prints the cause first; then, as its frames are left, the image; then the lines of a bug."""
+def _explain(error: Exception, circumstances: MemoryHandler) -> None:
+    """Prints the cause; then, as its frames are left, the image; then the lines of a bug."""
     text = "".join(traceback.format_exception_only(error)).strip()
     short = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
     if short or any(words in text.lower() for words in _NO_MEMORY):
@@ -76,6 +94,7 @@ def _explain(error: Exception) -> None:
         lines = "".join(traceback.format_exception(error))
     print(f"cleave: error: {cause}", file=sys.stderr, flush=True)
     traceback.clear_frames(error.__traceback__)
+    circumstances.flush()
     print(lines, end="", file=sys.stderr)
 
 

@@ -19,6 +19,7 @@ from report_project import STRANGE, make_report, make_results, write_photos
 
 from cleave import config, paths
 from cleave.io.artifacts import pack_graph, unpack_graph
+from cleave.io.atomic import read_json
 from cleave.io.coco import read_masks, write_masks
 from cleave.io.images import ImageShard, read_image_shard, write_image_shard
 from cleave.io.store import read_shard, write_shard
@@ -317,7 +318,7 @@ def test_empty_data_set(copy):
 def test_images_without_objects_have_no_iou(copy):
     """Neither in a caption nor in the choice; and never as NaN."""
     for path in Path("results/benchmarks/crowded").glob("*/scores.json"):
-        file = json.loads(path.read_text())
+        file = read_json(path)
         kept = "crowded-007003"
         file["best_iou"] = {kept: file["best_iou"][kept]} if path.parent.name == "maskcut" else {}
         path.write_text(json.dumps(file))

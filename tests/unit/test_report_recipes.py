@@ -16,6 +16,7 @@ from report_project import make_report, make_results
 
 from cleave import config, paths
 from cleave.io import metrics
+from cleave.io.atomic import read_json
 from cleave.io.coco import read_masks
 from cleave.ops.render import scene
 from cleave.report import recipes
@@ -237,7 +238,7 @@ def test_a_round_without_metrics_or_log_or_recorded_settings(copy):
         path.write_text("")
     shutil.rmtree("results/logs")
     for path in Path("results/recipes").rglob("trained.json"):
-        found = json.loads(path.read_text())
+        found = read_json(path)
         del found["spec"]
         path.write_text(json.dumps(found))
     made = Page(make_report(copy))

@@ -13,6 +13,7 @@ import importlib.util
 import io
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -249,6 +250,8 @@ def _pillow():
     from PIL import Image as pillow
 
     pillow.init()
+    # Twice as many pixels are refused; a warning between the lines of a log helps nobody.
+    warnings.filterwarnings("ignore", category=pillow.DecompressionBombWarning)
     if importlib.util.find_spec("pillow_heif"):
         import pillow_heif
 
@@ -296,6 +299,8 @@ def _reasons(data: bytes):
 
         if not isinstance(error, UnidentifiedImageError):
             text = " ".join(str(error).split()) or type(error).__name__
+            if "out of memory" in text.lower():  # how decoders in C tell it
+                raise MemoryError(text) from None
             raise _UnreadableError(re.sub(r"<[^>]* at 0x[^>]*>", "it", text)) from None
         if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
             text = "HEIC, which needs a decoder: install the package pillow-heif, or save as JPEG"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy as np
 
 from cleave import paths
 from cleave.benchmarks import bootstrap, truth
+from cleave.io.atomic import read_json
 from cleave.io.images import ImageRecord, ImageShard
 from cleave.ops import rle
 from cleave.report import plots
@@ -71,7 +71,7 @@ Cell = tuple[float, float | None, float | None]  # value, low, high
 def read_scores(benchmark: str, of: str) -> dict[str, Any]:
     """A score file as the stage wrote it."""
     path = Path(paths.SCORES.format(benchmark=benchmark, of=of))
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def read_table(benchmark: str) -> list[dict[str, str]]:
