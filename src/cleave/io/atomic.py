@@ -15,8 +15,15 @@ from typing import Any
 
 from cleave.types import DataError
 
-# What a disk says that takes no more; the last is a limit on the size of one file.
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# What the system says where nothing can be written, and what to do about it.
+_AGAIN = "and run the same command again"
+_ROOM = f"make room, {_AGAIN}"
+_RIGHTS = f"check who may write there, {_AGAIN}"
+_REFUSED = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _ROOM),
+    errno.EFBIG: f"raise the limit on the size of a file (ulimit -f), {_AGAIN}",
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHTS),
+}
 _SEAL = re.compile(rb',\s*"crc32":\s*"([0-9a-f]{8})"\s*}\s*\Z')
 _SEAL_LENGTH = 64  # bytes at the end of a file among which its seal is looked for
 
@@ -28,27 +35,27 @@ def replacing(path: Path) -> Iterator[Path]:
     What a killed process left of the same file is removed too.
 
     Raises:
-        DataError: the disk is full.
+        DataError: the disk is full, or the folder may not be written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in _REFUSED:
             raise
-        reason = os.strerror(error.errno).lower()
+        reason, remedy = os.strerror(error.errno).lower(), _REFUSED[error.errno]
         raise DataError(
-            f"{path}: cannot be written: {reason}; nothing of it was kept: make room, and run the "
-            "same command again"
+            f"{path}: cannot be written: {reason}; nothing of it was kept: {remedy}"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            temporary.unlink()
 
 
 def _remove_stale(path: Path) -> None:
