@@ -144,6 +144,24 @@ def test_a_sealed_file_is_still_json_and_coco(tmp_path):
     assert read_masks(tmp_path / "b.json")[0] == RECORDS
 
 
+def test_a_checkpoint_in_which_a_bit_flipped_is_not_gone_on_from(tmp_path):
+    """torch does not compare the checksums that it writes, and would train on other weights."""
+    import torch
+    from training_toys import Toy, ToyBatches, settings
+
+    from cleave.training.loop import train
+
+    chosen = settings()
+    train(Toy(), ToyBatches(chosen), chosen, tmp_path, seconds=0)
+    path = tmp_path / "checkpoint.pt"
+    weights = torch.load(path, weights_only=True)["network"].values()
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(max(weights, key=torch.Tensor.numel).numpy().tobytes())] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"checkpoint\.pt: damaged \(.*delete it to redo it"):
+        train(Toy(), ToyBatches(chosen), chosen, tmp_path, seconds=0)
+
+
 # ---- full disks
 
 

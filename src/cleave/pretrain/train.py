@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from cleave.io import metrics, processes
-from cleave.io.checkpoints import write_torch
+from cleave.io.checkpoints import require_whole, write_torch
 from cleave.io.weights import read_tensors
 from cleave.ops.draws import Sampler
 from cleave.ops.seeds import mix
@@ -220,8 +220,9 @@ class Run:
         """A checkpoint of this run.
 
         Raises:
-            DataError: it is of another config or of another number of photos.
+            DataError: it is damaged, of another config, or of another number of photos.
         """
+        require_whole(path)
         state = dict(read_tensors(path))
         for key, value in self.identity().items():
             if state.get(key) != value:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cleave.io import processes
-from cleave.io.checkpoints import save_state, write_torch
+from cleave.io.checkpoints import require_whole, save_state, write_torch
 from cleave.io.weights import read_tensors
 from cleave.ops.seeds import mix
 from cleave.spec import canonical
@@ -259,8 +259,9 @@ class Run:
         """Goes on from the checkpoint.
 
         Raises:
-            DataError: it is of another run.
+            DataError: it is of another run, or damaged.
         """
+        require_whole(self.checkpoint)
         state = read_tensors(self.checkpoint)
         if state.get("identity") != canonical(self.identity):
             raise DataError(
