@@ -18,5 +18,5 @@ VERSIONS = {
     "baseline": 1,
     "score": 1,
     "table": 2,
-    "report": 1,
+    "report": 2,
 }
