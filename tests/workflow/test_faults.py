@@ -17,6 +17,7 @@ from conftest import DEADLINE, Project, wait_for
 pytestmark = pytest.mark.workflow
 
 CORES = 2
+KILLS = range(int(os.environ.get("CLEAVE_KILLS", "1")))  # how many times, each at other moments
 
 
 def visible(project: Project) -> dict[str, Path]:
@@ -64,8 +65,16 @@ def interrupt(process):
     os.killpg(process.pid, signal.SIGINT)
 
 
-def test_interrupted_at_any_moment_it_goes_on(finished, tmp_path):
-    project, rng = Project(tmp_path / "interrupted"), random.Random(0)
+@pytest.mark.parametrize("seed", KILLS)
+def test_interrupted_at_any_moment_it_goes_on(finished, tmp_path, seed):
+    """With CLEAVE_KILLS=20 as many campaigns, each of five blows in an order of its own.
+
+    A worker is killed last: what remains of that run goes on to its end.
+    """
+    project, rng = Project(tmp_path / "interrupted"), random.Random(seed)
+    blows = [kill_workflow, interrupt, terminate, kill_workflow]
+    if seed:
+        rng.shuffle(blows)
     project.write(finished.config)
     expected = finished.artifacts()
     masks = project.results / "crowded/masks/maskcut"
@@ -74,7 +83,7 @@ def test_interrupted_at_any_moment_it_goes_on(finished, tmp_path):
     stale.write_text("half")
     before: dict[str, int] = {}
     allowed = 0  # jobs that were in flight so far: a short run may leave an earlier one's undone
-    for disturb in (kill_workflow, interrupt, terminate, kill_workflow, kill_worker):
+    for disturb in (*blows, kill_worker):
         allowed += orphans(project)  # jobs that outlived their run, and write once more in this one
         process = project.start(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         goal = len(before) + rng.randint(1, 2)
@@ -125,6 +134,13 @@ def flip_bit(path):
     path.write_bytes(content)
 
 
+def flip_in_the_middle(path):
+    """Of JSON: one number, say, becomes another."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     "damaged",
     [
@@ -134,7 +150,7 @@ def flip_bit(path):
             "crowded/graphs/colour/0002-of-0002.h5": flip_bit,
         },
         {
-            "control/masks/cleave3d/0001-of-0001.json": cut_off,
+            "control/masks/cleave3d/0001-of-0001.json": flip_in_the_middle,
             "benchmarks/crowded/maskcut/predictions.json": cut_off,
         },
     ],
