@@ -474,7 +474,8 @@ def test_shard_round_trip(tmp_path):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"spec": {}}', '{"spec":{},"images":[{"a":1}]}'])
 def test_damaged_shard(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(DataError, match=r"a\.json: (no list of images|not readable as JSON) .*delete it"):
+    expected = r"a\.json: (no list of images|not readable as JSON) .*delete it"
+    with pytest.raises(DataError, match=expected):
         read_image_shard(tmp_path / "a.json")
 
 
