@@ -113,6 +113,12 @@ def weights_of_features(wildcards):
     return [] if file in (None, "random") else [str(located(file)[0])]
 
 
+def weights_of_masks(wildcards):
+    """An input: the weights of a refiner that a mask section names, so that new ones are noticed."""
+    file = getattr(SECTIONS["masks"][wildcards.masks].plugin, "cascadepsp", None)
+    return [] if file is None else [file]
+
+
 def reference(kind, key, pattern):
     """An input: the same shard of each section that the section names under `key`."""
 

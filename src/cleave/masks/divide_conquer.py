@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from annotated_types import Ge, Gt, Interval, Le, Len
 
+from cleave.masks.cascadepsp import SAW_LABELS, cascadepsp
 from cleave.masks.windows import refine_in_windows
 from cleave.ops.affinity import centre
 from cleave.ops.hierarchy import levels, merge_regions, parents_of, window_nms
@@ -33,8 +34,10 @@ class DivideConquer:
     section, not of CutLER's detector alone; and the features are those of the whole image, where
     UnSAM looks at each box anew at 256 x 256 pixels, 32 x 32 patches. So the parts of a small
     mask are coarser here, and more patches an image (a larger input of the backbone) give finer
-    ones. CascadePSP, the paper's refiner, learned from labelled masks and is left out: UnSAM's
-    AR1000 on SA-1B is 23.9 with it and 15.3 with the CRF (published, Table 3).
+    ones. CascadePSP, the paper's refiner, learned from labelled masks: UnSAM's AR1000 on SA-1B is
+    23.9 with it and 15.3 with the CRF (published, Table 3). Who has the package
+    `segmentation-refinement` and its weights may write `refine: cascadepsp`, `cascadepsp: FILE`
+    and `window_sides: [100, 900]`; tables then say that labels were seen.
 
     Notes of the result count: given masks, parts, and parts that were refined_away.
     """
@@ -59,7 +62,9 @@ class DivideConquer:
     window: Annotated[int, Ge(2)] | None = 5
     containment: Share = 0.9  # of a mask in its parent, more than; ours, the code has no parents
     score: Literal["one", "divide"] = "one"  # check.py:64; divide (ours): the given mask's
-    refine: Refinement = "crf"  # of the parts; published beside CascadePSP, Table 3
+    # Of the parts; the CRF is published beside CascadePSP, Table 3.
+    refine: Refinement | Literal["cascadepsp"] = "crf"
+    cascadepsp: str | None = None  # its weights, the file `model` of its authors
     # px, least and most of a window's longer side; for CascadePSP the code has 100 and 900 (:89).
     # 320 is ours: on 8 scenes of 480 x 640 AR1000 is as at 900 (21.0), in half of the time.
     window_sides: Annotated[tuple[Annotated[int, Gt(0)], ...], Len(2, 2)] = (100, 320)
@@ -68,8 +73,18 @@ class DivideConquer:
     def __post_init__(self):
         if sorted(set(self.thresholds), reverse=True) != list(self.thresholds):
             raise ConfigError(f"thresholds: expected falling numbers, got {list(self.thresholds)}")
+        if (self.refine == "cascadepsp") != (self.cascadepsp is not None):
+            raise ConfigError(
+                "cascadepsp: a file of weights, given with 'refine: cascadepsp' and only then; "
+                f"got {self.cascadepsp!r} with refine {self.refine!r}"
+            )
         if self.window_sides[0] > self.window_sides[1]:
             raise ConfigError(f"window_sides: expected [least, most], got {self.window_sides}")
+
+    @property
+    def saw_labels(self) -> str:
+        """Which labels were seen, for the report; empty: none."""
+        return SAW_LABELS if self.refine == "cascadepsp" else ""
 
     def __call__(self, scene: Scene) -> MaskSet:
         given = scene.masks
@@ -125,7 +140,8 @@ class DivideConquer:
     def _refined(self, scene: Scene, coarse: Array) -> Array:
         """(K, H, W) bool at the size of the image, empty where refinement lost the mask."""
         masks = upsample_nearest(coarse, scene.image.size)
-        masks = refine_in_windows(scene.image.pixels, masks, self.refine, sides=self.window_sides)
+        how = cascadepsp(self.cascadepsp) if self.refine == "cascadepsp" else self.refine
+        masks = refine_in_windows(scene.image.pixels, masks, how, sides=self.window_sides)
         return masks & (masks.mean((1, 2)) <= self.maximum_area)[:, None, None]
 
 

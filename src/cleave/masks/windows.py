@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from cleave.io.images import resize
-from cleave.ops.refine import Refinement, refine
+from cleave.ops.refine import FilterMaker, Refinement, refine
 from cleave.types import Array, Size
 
 
 def refine_in_windows(
-    pixels: Array, masks: Array, how: Refinement = "crf", *, sides: tuple[int, int] = (100, 900)
+    pixels: Array,
+    masks: Array,
+    how: Refinement | FilterMaker = "crf",
+    *,
+    sides: tuple[int, int] = (100, 900),
 ) -> Array:
     """Masks snapped to the edges of their surroundings, as UnSAM's refiner looks at them.
 

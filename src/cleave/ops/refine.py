@@ -15,12 +15,13 @@ from cleave.types import Array, CleaveError, Size
 
 Refinement = Literal["crf", "bilateral", "guided", "none"]
 Filter = Callable[[Array], Array]  # (H, W) bool before -> (H, W) bool after
+FilterMaker = Callable[[Array], Filter]  # (H, W, 3) uint8 RGB -> its filter
 
 
 def refine(
     pixels: Array,
     masks: Array,
-    how: Refinement = "crf",
+    how: Refinement | FilterMaker = "crf",
     *,
     size: Size | None = None,
     minimum_iou: float = 0.5,  # CutLER maskcut.py:387
@@ -36,6 +37,7 @@ def refine(
     Args:
         pixels: (H', W', 3) uint8 RGB; its size is the working size (CutLER: 480 x 480).
         masks: (M, h, w) bool on any grid.
+        how: one of cleave's filters, or what makes another one for these pixels.
         size: of the result; that of `pixels` if None.
         minimum_iou: a mask is rejected if IoU(before, after) is below this.
 
@@ -55,7 +57,7 @@ def refine(
     if len(occupied) == 0:
         return refined, np.zeros(len(masks), bool)
     makers = {"crf": dense_crf, "bilateral": bilateral_solver, "guided": guided_filter}
-    filtered = makers[how](pixels)
+    filtered = (how if callable(how) else makers[how])(pixels)
     for index in occupied:
         before = upsample_nearest(masks[index], work)
         after = fill_holes(filtered(before))
