@@ -47,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno not in _REFUSED:
+        if error.errno not in _REFUSED or not _is_of(error, path):
             raise
         reason, remedy = os.strerror(error.errno).lower(), _REFUSED[error.errno]
         raise DataError(
@@ -56,6 +56,15 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(FileNotFoundError, PermissionError):
             temporary.unlink()
+
+
+def _is_of(error: OSError, path: Path) -> bool:
+    """Whether an error is about writing `path`, and not about what was read for it meanwhile."""
+    if error.filename is None:  # of a write; opening names its file
+        return True
+    where = Path(os.path.abspath(os.fsdecode(error.filename)))
+    path = Path(os.path.abspath(path))
+    return where.parent == path.parent or where in path.parents
 
 
 def _remove_stale(path: Path) -> None:
