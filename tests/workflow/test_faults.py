@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import DEADLINE, Project, wait_for
+from conftest import DEADLINE, Project, said, wait_for
 
 pytestmark = pytest.mark.workflow
 
@@ -96,7 +96,7 @@ def test_interrupted_at_any_moment_it_goes_on(finished, tmp_path, seed):
         process.wait(DEADLINE)
         landed += process.returncode != 0
         for name, path in visible(project).items():
-            assert path.read_bytes() == expected[name], f"{name} is there, but not whole"
+            assert said(name, path) == expected[name], f"{name} is there, but not whole"
         if process.returncode == 0:
             break
         if disturb is kill_workflow:
