@@ -6,18 +6,16 @@ numbers a patch (mean Lab and position, weight 1) did as well as any learned wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Gt
 
-from cleave.backbones.inputs import input_size
-from cleave.io.images import resize
+from cleave.backbones.inputs import Descriptor
 from cleave.ops.colour import deviation, lab, neighbourhood_mean, patch_moments
 from cleave.spec import ConfigError
-from cleave.types import Array, FeatureMap, Image
+from cleave.types import Array
 
 # Mean and standard deviation over the 8 px patches of 1,026 unlabeled photos (every 8th of 8,208
 # from ImageNet, Caltech-101, BSDS and shop photos), each at 480 x 480; no label took part.
@@ -46,7 +44,7 @@ def texture(mean: Array, square: Array) -> Array:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Colour:
+class Colour(Descriptor):
     """Mean Lab colour and position of each patch, without any weights.
 
     Every channel is divided by its standard deviation over unlabeled photos, so a weight of 1
@@ -54,33 +52,19 @@ class Colour:
     alone: the trivial baseline that every table needs. Centring per image is left to the graph.
     """
 
-    size: Annotated[int, Gt(0)] = 480  # CutLER, maskcut.py:164
-    keep_aspect: bool = False  # CutLER: the image is squeezed into a square
-    max_side: Annotated[int, Gt(0)] = 800  # with keep_aspect
     stride: Annotated[int, Gt(0)] = 8  # pixels of a patch; as ViT-S/8, 60 x 60 patches
     colour_weight: Annotated[float, Ge(0)] = 1.0
     position_weight: Annotated[float, Ge(0)] = 1.0  # our study: 1 (and 0.5) beat 0, paired
     texture_weight: Annotated[float, Ge(0)] = 0.0  # our study: texture added nothing to position
 
-    batch: ClassVar[int] = 1
     licence: ClassVar[str] = "Apache-2.0"
 
     def __post_init__(self):
         if not (self.colour_weight or self.position_weight or self.texture_weight):
             raise ConfigError("colour_weight, position_weight and texture_weight are all 0")
 
-    def __call__(self, images: Sequence[Image]) -> list[FeatureMap]:
-        return [self._describe(image) for image in images]
-
-    def _describe(self, image: Image) -> FeatureMap:
-        seen = input_size(
-            image.size,
-            size=self.size,
-            multiple=self.stride,
-            keep_aspect=self.keep_aspect,
-            max_side=self.max_side,
-        )
-        mean, square = patch_moments(lab(resize(image.pixels, seen)), self.stride)
+    def encode(self, pixels: Array) -> Array:
+        mean, square = patch_moments(lab(pixels), self.stride)
         parts = []
         if self.colour_weight:
             parts.append((mean - COLOUR_MEAN) / COLOUR_SCALE * self.colour_weight)
@@ -88,5 +72,4 @@ class Colour:
             parts.append(position(*mean.shape[:2]) * self.position_weight)
         if self.texture_weight:
             parts.append(texture(mean, square) * self.texture_weight)
-        key = np.concatenate(parts, axis=-1).astype(np.float32)
-        return FeatureMap({"key": key}, image.size, seen, self.stride)
+        return np.concatenate(parts, axis=-1)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import numpy as np
+from annotated_types import Gt
+
+from cleave.io.images import resize
 from cleave.io.weights import Weights
 from cleave.types import Array, FeatureMap, Image, Size
 
@@ -36,6 +42,44 @@ def input_size(image: Size, *, size: int, multiple: int, keep_aspect: bool, max_
     # integers: 640 * (480 / 480) must not come out as 639 on some machine
     sides = (side * numerator // denominator for side in image)
     return Size(*(max(side // multiple, 1) * multiple for side in sides))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """How large a backbone sees an image; the defaults are CutLER's."""
+
+    size: Annotated[int, Gt(0)] = 480  # CutLER, maskcut.py:164
+    keep_aspect: bool = False  # CutLER: the image is squeezed into a square
+    max_side: Annotated[int, Gt(0)] = 800  # with keep_aspect
+
+    def seen(self, image: Size, multiple: int) -> Size:
+        """The size to which an image is resized; see `input_size`."""
+        return input_size(
+            image,
+            size=self.size,
+            multiple=multiple,
+            keep_aspect=self.keep_aspect,
+            max_side=self.max_side,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descriptor(Seen, ABC):
+    """A backbone without a network: one facet, computed image by image; it has a `stride`."""
+
+    batch: ClassVar[int] = 1
+
+    def __call__(self, images: Sequence[Image]) -> list[FeatureMap]:
+        return [self._describe(image) for image in images]
+
+    @abstractmethod
+    def encode(self, pixels: Array) -> Array:
+        """(stride h, stride w, 3) uint8 RGB to (h, w, C) of any float."""
+
+    def _describe(self, image: Image) -> FeatureMap:
+        seen = self.seen(image.size, self.stride)
+        key = np.ascontiguousarray(self.encode(resize(image.pixels, seen)), np.float32)
+        return FeatureMap({"key": key}, image.size, seen, self.stride)
 
 
 def encode_by_size(

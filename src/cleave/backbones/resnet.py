@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 from annotated_types import Ge, Gt, Len
 
-from cleave.backbones.inputs import encode_by_size, input_size, normalised
+from cleave.backbones.inputs import Seen, encode_by_size, normalised
 from cleave.io.device import device, inference
 from cleave.io.images import resize
 from cleave.io.weights import Weights
@@ -27,7 +27,7 @@ STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}  # px of the input a ce
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNet:
+class ResNet(Seen):
     """Features of a stage of a ResNet: DenseCL, MoCo v2, DINO, SwAV, or supervised.
 
     `key` is what the stage gives out, after its last rectifier; FreeSOLO's queries and keys are
@@ -94,13 +94,7 @@ class ResNet:
         return STRIDES[self.stage]
 
     def _input_size(self, image: Size) -> Size:
-        return input_size(
-            image,
-            size=self.size,
-            multiple=self._stride,
-            keep_aspect=self.keep_aspect,
-            max_side=self.max_side,
-        )
+        return self.seen(image, self._stride)
 
     @functools.cached_property
     def _network(self) -> DenseResNet:

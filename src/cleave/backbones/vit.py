@@ -11,7 +11,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 
 from cleave.backbones import attention, weights
-from cleave.backbones.inputs import encode_by_size, input_size, normalised
+from cleave.backbones.inputs import Seen, encode_by_size, normalised
 from cleave.backbones.positions import dino_positions, set_positions
 from cleave.io.device import device, inference
 from cleave.io.images import resize
@@ -26,7 +26,7 @@ Facet = Literal["key", "query", "value", "token"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vit:
+class Vit(Seen):
     """Features of a ViT's last block: DINO, DINOv2, MAE, DiffNCuts or any ViT of timm.
 
     `key`, `query` and `value` are the projections of the last attention, heads side by side;
@@ -46,9 +46,6 @@ class Vit:
     cls_attention: bool = False  # keep the attention from CLS to the patches
     cls_query: bool = False  # keep the query of CLS in the last attention (MaskDistill)
     layer: int = -1  # the block to look into; the network ends there, final norm included
-    size: Annotated[int, Gt(0)] = 480  # CutLER, maskcut.py:164
-    keep_aspect: bool = False  # CutLER: the image is squeezed into a square
-    max_side: Annotated[int, Gt(0)] = 800  # with keep_aspect
     # Images at once. More than one helps a GPU on small grids alone. On a CPU the other images of
     # a batch changed no bit (480 px, ViT-S/8 and S/16); on a GPU they may, by round-off.
     batch: Annotated[int, Gt(0)] = 1
@@ -84,13 +81,7 @@ class Vit:
         return int(self._network.patch_embed.feat_ratio())
 
     def _input_size(self, image: Size) -> Size:
-        return input_size(
-            image,
-            size=self.size,
-            multiple=self._stride,
-            keep_aspect=self.keep_aspect,
-            max_side=self.max_side,
-        )
+        return self.seen(image, self._stride)
 
     def _grid(self, seen: Size) -> Size:
         return Size(*(side // self._stride for side in seen))

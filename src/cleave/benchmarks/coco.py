@@ -21,10 +21,10 @@ from cleave.benchmarks.matches import (
     join,
     match_some,
 )
-from cleave.benchmarks.result import Result, annotations
+from cleave.benchmarks.result import Result, annotations, require_truth, scored_images
 from cleave.benchmarks.truth import Truth
 from cleave.spec import ConfigError, nearest
-from cleave.types import Array, DataError, MaskSet, Scores
+from cleave.types import Array, MaskSet, Scores
 
 _IMAGES = 1000  # looked at together: bounds the memory
 AP_CAP = 100  # COCO's AP and size-binned AR are defined at 100 detections, whatever else is asked
@@ -82,8 +82,7 @@ class CocoBenchmark:
         Raises:
             ConfigError: no labels, or masks asked for where only boxes are labelled.
         """
-        if truth is None:
-            raise ConfigError("dataset: it has no ground truth, so nothing can be scored on it")
+        require_truth(truth)
         if truth == "masks":
             return
         wrong = ["iou_types: [box]"] if "mask" in self.iou_types else []
@@ -108,11 +107,7 @@ class CocoBenchmark:
         Raises:
             DataError: no images, predictions for an image without truth, or of another size.
         """
-        if not truths:
-            raise DataError("no images to score on")
-        images = tuple(sorted(truths))
-        if strangers := sorted(set(predicted) - set(images)):
-            raise DataError(f"predictions for {strangers[0]!r}, an image without truth")
+        images = scored_images(truths, predicted)
         labels = [truths[image] for image in images]
         caps = sorted({*self.max_dets, AP_CAP, *([hierarchy.CAP] if self.hierarchy else [])})
         matches, ratios = self._match(images, labels, predicted, caps[-1])

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le
 
 from cleave.benchmarks import bootstrap, corloc
 from cleave.benchmarks.matches import THRESHOLDS
-from cleave.benchmarks.result import Result, annotations
+from cleave.benchmarks.result import Result, annotations, require_truth, scored_images
 from cleave.benchmarks.truth import Truth
 from cleave.ops import components, rle
 from cleave.spec import ConfigError
@@ -78,8 +78,7 @@ class Instanceness:
         Raises:
             ConfigError: no labels, or boxes only.
         """
-        if truth is None:
-            raise ConfigError("dataset: it has no ground truth, so nothing can be scored on it")
+        require_truth(truth)
         if truth != "masks":
             raise ConfigError(
                 "dataset: it labels boxes only, and whether instances are told apart is seen in "
@@ -100,11 +99,7 @@ class Instanceness:
         Raises:
             DataError: no images, predictions for an image without truth, or of another size.
         """
-        if not truths:
-            raise DataError("no images to score on")
-        images = tuple(sorted(truths))
-        if strangers := sorted(set(predicted) - set(images)):
-            raise DataError(f"predictions for {strangers[0]!r}, an image without truth")
+        images = scored_images(truths, predicted)
         _warn_of_one_class(truths.values())
         compared = [self._compare(image, truths[image], predicted) for image in images]
         metrics = _Metrics(compared, self.threshold)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cleave.benchmarks import bootstrap
 from cleave.io.coco import MaskFile, encode_annotations
 from cleave.io.results import ResultFile
+from cleave.spec import ConfigError
 from cleave.types import Array, DataError, MaskSet, Scores, Size
+
+if TYPE_CHECKING:
+    from cleave.benchmarks.truth import Truth
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,30 @@ class Result:
         if self.images != other.images:
             raise DataError("a paired difference needs two methods scored on the same images")
         return bootstrap.difference(self.values, other.values, self.samples, other.samples)
+
+
+def require_truth(truth: str | None) -> None:
+    """Refuses a data set without labels, before anything is computed.
+
+    Raises:
+        ConfigError: `truth`, what it labels, is None.
+    """
+    if truth is None:
+        raise ConfigError("dataset: it has no ground truth, so nothing can be scored on it")
+
+
+def scored_images(truths: Mapping[str, Truth], predicted: Mapping[str, MaskSet]) -> tuple[str, ...]:
+    """The images to score on, sorted: all that have a truth.
+
+    Raises:
+        DataError: none, or predictions for an image without truth.
+    """
+    if not truths:
+        raise DataError("no images to score on")
+    images = tuple(sorted(truths))
+    if strangers := sorted(set(predicted) - set(images)):
+        raise DataError(f"predictions for {strangers[0]!r}, an image without truth")
+    return images
 
 
 def annotations(predicted: Mapping[str, MaskSet], image: str, size: Size) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Interval, Le, Len
 
 from cleave.masks.cascadepsp import SAW_LABELS, cascadepsp
 from cleave.masks.windows import refine_in_windows
-from cleave.ops.affinity import centre
+from cleave.ops.facets import patch_features
 from cleave.ops.hierarchy import levels, merge_regions, parents_of, window_nms
 from cleave.ops.refine import Refinement
 from cleave.ops.resample import average, upsample_nearest
@@ -112,10 +112,8 @@ class DivideConquer:
 
     def _features(self, scene: Scene) -> Array:
         """(h, w, C), raw as the code has them, or centred."""
-        features = scene.features.facets[self.facet]
-        if not self.centre:
-            return features
-        return centre(features.reshape(-1, features.shape[-1])).reshape(features.shape)
+        rows = patch_features(scene.features, self.facet, self.centre)
+        return rows.reshape(*scene.features.grid, -1)
 
     def _parts(self, features: Array, cover: Array) -> Array:
         """The parts of one given mask, by the share of each patch that it covers.

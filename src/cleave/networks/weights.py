@@ -22,6 +22,9 @@ from cleave.spec import ConfigError
 from cleave.types import DataError
 
 Names = dict[str, str]  # ours to the file's
+State = Mapping[str, Any]  # name to tensor, of a file
+# Network, state and path of a file to its names of the network's tensors, and the state to take
+Format = Callable[[Any, State, Path], tuple[Names, State]]
 Rule = tuple[str, str | Callable[[re.Match], str]]  # what a name begins with, and its replacement
 SHOWN = 10  # names of each kind in an error
 
@@ -92,6 +95,43 @@ def open_weights(path: Path, digest: str | None) -> dict[str, Any]:
     if not any(isinstance(value, Tensor) for value in contents.values()):
         raise DataError(f"weights {path}: no tensors in it, only {summarise(map(str, contents))}")
     return dict(contents)
+
+
+def fill_detector(
+    network: PyramidNetwork,
+    path: Path,
+    formats: Mapping[str, Format],
+    extras: re.Pattern,
+    known: str,
+    *,
+    sha256: str | None = None,
+) -> None:
+    """Fills a detector from a checkpoint of this package, or in a format that its kind knows.
+
+    Args:
+        network: changed in place, or not at all.
+        path: .pth, .pt, .pkl or .safetensors.
+        formats: by the prefix of some of their names; ours (`trunk.`) is known beside them.
+        extras: of tensors that may be left over.
+        known: whose files these are, for errors.
+        sha256: of the file, checked before it is read.
+
+    Raises:
+        DataError: not readable, or not the weights of this network; the text lists what is
+            missing, left over, or of another shape.
+    """
+    state = open_weights(path, sha256)
+    for prefix, format_ in {"trunk.": _own, **formats}.items():
+        if any(name.startswith(prefix) for name in state):
+            names, state = format_(network, state, path)
+            return fill(network, state, names, extras, path)
+    raise DataError(
+        f"weights {path}: not those of {known}; it holds {summarise(map(str, state), SHOWN)}"
+    )
+
+
+def _own(network: PyramidNetwork, state: Mapping[str, Any], path: Path) -> tuple[Names, State]:
+    return {name: name for name in network.state_dict()}, state
 
 
 def check_pixels(state: Mapping[str, Any], network: PyramidNetwork, path: Path) -> dict[str, Any]:

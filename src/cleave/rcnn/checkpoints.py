@@ -13,20 +13,17 @@ from typing import Any
 import torch
 
 from cleave.io.atomic import replacing
-from cleave.io.weights import summarise
 from cleave.networks.weights import (
-    SHOWN,
     Names,
+    State,
     check_pixels,
     detectron2_rules,
-    fill,
-    open_weights,
+    fill_detector,
     pyramid_rules,
     renamer,
 )
 from cleave.rcnn.network import RCNN
 from cleave.spec import ConfigError
-from cleave.types import DataError
 
 # In published detectors beside their weights: anchors (old detectron2), made anew from the config.
 _DETECTOR_EXTRAS = re.compile(r"proposal_generator\.anchor_generator\.cell_anchors\.\d+$")
@@ -49,20 +46,22 @@ def read_detector(path: Path, network: RCNN, *, sha256: str | None = None) -> No
         DataError: not readable, or not the weights of this network; the text lists what is
             missing, left over, or of another shape.
     """
-    path = Path(path)
-    state = open_weights(path, sha256)
-    if any(name.startswith("trunk.") for name in state):
-        names = {name: name for name in network.state_dict()}
-    elif any(name.startswith("backbone.body.") for name in state):
-        names, state = torchvision_names(network), _background_last(state)
-    elif any(name.startswith("backbone.bottom_up.") for name in state):
-        names, state = detectron2_names(network), check_pixels(state, network, path)
-    else:
-        raise DataError(
-            f"weights {path}: not those of a detector of cleave, detectron2 or torchvision; it "
-            f"holds {summarise(map(str, state), SHOWN)}"
-        )
-    fill(network, state, names, _DETECTOR_EXTRAS, path)
+    fill_detector(
+        network,
+        Path(path),
+        {"backbone.body.": _torchvision, "backbone.bottom_up.": _detectron2},
+        _DETECTOR_EXTRAS,
+        "a detector of cleave, detectron2 or torchvision",
+        sha256=sha256,
+    )
+
+
+def _torchvision(network: RCNN, state: State, path: Path) -> tuple[Names, State]:
+    return torchvision_names(network), _background_last(state)
+
+
+def _detectron2(network: RCNN, state: State, path: Path) -> tuple[Names, State]:
+    return detectron2_names(network), check_pixels(state, network, path)
 
 
 def write_detectron2(network: RCNN, path: Path) -> None:

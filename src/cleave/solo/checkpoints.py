@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cleave.io.weights import summarise
 from cleave.networks.weights import (
-    SHOWN,
     Names,
+    State,
     check_pixels,
     detectron2_rules,
-    fill,
-    open_weights,
+    fill_detector,
     renamer,
 )
 from cleave.solo.network import SOLOv2
-from cleave.types import DataError
 
 # In FreeSOLO's files: the head of semantic embeddings, which its loss does not train, and a count.
 _EXTRAS = re.compile(r"ins_head\.emb_pred\.|_iter$")
@@ -40,18 +37,18 @@ def read_detector(path: Path, network: SOLOv2, *, sha256: str | None = None) -> 
         DataError: not readable, or not the weights of this network; the text lists what is
             missing, left over, or of another shape.
     """
-    path = Path(path)
-    state = open_weights(path, sha256)
-    if any(name.startswith("trunk.") for name in state):
-        names = {name: name for name in network.state_dict()}
-    elif any(name.startswith("backbone.bottom_up.") for name in state):
-        names, state = adelaidet_names(network), check_pixels(state, network, path)
-    else:
-        raise DataError(
-            f"weights {path}: not those of a SOLOv2 of cleave, AdelaiDet or FreeSOLO; it holds "
-            f"{summarise(map(str, state), SHOWN)}"
-        )
-    fill(network, state, names, _EXTRAS, path)
+    fill_detector(
+        network,
+        Path(path),
+        {"backbone.bottom_up.": _adelaidet},
+        _EXTRAS,
+        "a SOLOv2 of cleave, AdelaiDet or FreeSOLO",
+        sha256=sha256,
+    )
+
+
+def _adelaidet(network: SOLOv2, state: State, path: Path) -> tuple[Names, State]:
+    return adelaidet_names(network), check_pixels(state, network, path)
 
 
 def adelaidet_names(network: SOLOv2) -> Names:
