@@ -17,17 +17,21 @@ from cleave.report.timings import STEP_LINE, seconds_an_image
 _CAUSE = "cleave: error: "
 
 
+STATES = ("done", "running", "failed", "left")
+
+
 @dataclass
 class Line:
-    """The jobs of one stage and section on one data set."""
+    """The jobs of one stage and section on one data set, by their state."""
 
     stage: str
     section: str
     dataset: str
-    done: list[Planned] = field(default_factory=list)
-    running: list[Planned] = field(default_factory=list)
-    failed: list[Planned] = field(default_factory=list)
-    left: list[Planned] = field(default_factory=list)
+    jobs: dict[str, list[Planned]] = field(default_factory=lambda: {s: [] for s in STATES})
+
+    @property
+    def total(self) -> int:
+        return sum(map(len, self.jobs.values()))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -42,20 +46,16 @@ def run(options: argparse.Namespace) -> None:
     lines = look(folder, plan.jobs(loaded), active)
     print(table(folder, lines))
     for line in lines:
-        for job in line.running:
+        for job in line.jobs["running"]:
             print(f"{'running' if held else 'stopped'}: {job.outputs[0]}{_progress(folder, job)}")
     for line in lines:
-        for job in line.failed:
+        for job in line.jobs["failed"]:
             print(f"failed: {job.outputs[0]}: {cause(folder / job.log)}\n  log: {folder / job.log}")
-    counts = [sum(len(getattr(line, what)) for line in lines) for what in ("done", "failed")]
-    total = sum(map(len, (job for line in lines for job in _jobs(line))))
+    done, failed = (sum(len(line.jobs[state]) for line in lines) for state in ("done", "failed"))
+    total = sum(line.total for line in lines)
     state = "a workflow holds this folder" if held else "no workflow is running here"
     report = "is there" if (folder / paths.REPORT).is_file() else "is not there yet"
-    print(f"{counts[0]} of {total} jobs done, {counts[1]} failed; {state}; the report {report}")
-
-
-def _jobs(line: Line) -> Iterable[list[Planned]]:
-    return (line.done, line.running, line.failed, line.left)
+    print(f"{done} of {total} jobs done, {failed} failed; {state}; the report {report}")
 
 
 def unfinished(folder: Path) -> set[str]:
@@ -82,28 +82,27 @@ def look(folder: Path, jobs: Iterable[Planned], active: set[str]) -> list[Line]:
     for job in jobs:
         key = (job.stage, job.section, job.dataset)
         line = lines.setdefault(key, Line(*key))
-        if active & set(job.outputs):
-            line.running.append(job)
-        elif all((folder / output).is_file() for output in job.outputs):
-            line.done.append(job)
-        elif (folder / job.log).is_file():
-            line.failed.append(job)
-        else:
-            line.left.append(job)
+        line.jobs[_state(folder, job, active)].append(job)
     return list(lines.values())
+
+
+def _state(folder: Path, job: Planned, active: set[str]) -> str:
+    if active & set(job.outputs):
+        return "running"
+    if all((folder / output).is_file() for output in job.outputs):
+        return "done"
+    return "failed" if (folder / job.log).is_file() else "left"
 
 
 def table(folder: Path, lines: Iterable[Line]) -> str:
     """A row a line: counts, and images a second where the logs of its jobs tell."""
-    head = ("stage", "section", "data set", "done", "running", "failed", "left", "images/s")
-    rows = [head]
+    rows = [("stage", "section", "data set", *STATES, "images/s")]
     for line in lines:
-        spent = seconds_an_image([folder / job.log for job in line.done])
-        counts = (str(len(found) or "") for found in (line.running, line.failed, line.left))
-        total = sum(map(len, _jobs(line)))
+        spent = seconds_an_image([folder / job.log for job in line.jobs["done"]])
+        others = (str(len(line.jobs[state]) or "") for state in STATES[1:])
         rate = f"{1 / spent:.2f}" if spent else ""
-        done = f"{len(line.done)}/{total}"
-        rows.append((line.stage, line.section, line.dataset, done, *counts, rate))
+        done = f"{len(line.jobs['done'])}/{line.total}"
+        rows.append((line.stage, line.section, line.dataset, done, *others, rate))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
