@@ -16,7 +16,7 @@ import numpy as np
 
 from cleave import paths
 from cleave.io import shards
-from cleave.io.coco import Json, MaskFile, read_masks
+from cleave.io.coco import Json, read_masks
 from cleave.io.images import ImageRecord, ImageShard, printable, read_image_shard
 from cleave.ops.agreement import agreement, disagreement
 from cleave.registry import make
@@ -71,22 +71,28 @@ def _look(name: str, entry: Mapping[str, Any], methods: Sequence[str]) -> list[_
     seen = []
     for shard in shards.names(entry["shards"])[:SHARDS_READ]:
         images = read_image_shard(Path(paths.IMAGES.format(dataset=name, shard=shard)))
-        files = {m: _open(name, m, shard) for m in methods}
         share = -(-COMPARED // min(entry["shards"], SHARDS_READ))
-        for record in sorted(images.records, key=_lot)[:share]:
-            masks = {
-                m: gallery.of_method(files[m].annotations(record.id), entry["masks"][m])
-                for m in methods
-            }
+        records = sorted(images.records, key=_lot)[:share]
+        found = {m: _masks(name, m, shard, records, entry["masks"][m]) for m in methods}
+        for record in records:
+            masks = {m: found[m][record.id] for m in methods}
             size = thumbnail_size(record.size, SIDE)
             small = [gallery.shrunk([a["segmentation"] for a in ms], size) for ms in masks.values()]
             seen.append(_Seen(images, record, masks, agreement(small)))
     return seen
 
 
-def _open(dataset: str, method: str, shard: str) -> MaskFile:
+def _masks(
+    dataset: str,
+    method: str,
+    shard: str,
+    records: Sequence[ImageRecord],
+    row: Mapping[str, Any],
+) -> dict[str, Sequence[Json]]:
+    """What is drawn of each record; the rest of the file does not stay in memory."""
     names = {"dataset": dataset, "masks": method, "shard": shard}
-    return read_masks(Path(paths.MASKS.format(**names)))[1]
+    _, file = read_masks(Path(paths.MASKS.format(**names)))
+    return {r.id: gallery.of_method(file.annotations(r.id), row) for r in records}
 
 
 def _section(
