@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse.linalg
 from PIL import Image as Pillow
-from record_reference import GOLDENS, pack, unpack
+from record_reference import pack, unpack
+from recording import GOLDENS
 
 from cleave.ops.bilateral import bilateral_solver
 from cleave.ops.iou import mask_iou

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from recording import GOLDENS
 
-GOLDENS = Path(__file__).parent / "goldens"
 SIDE, CASES = 24, 60
 # Sizes at which CutLER's resize of masks, bilinear and cast to bool, grows none of them: masks are
 # made of blocks of 2 x 2 pixels, and shrunk by half or not at all.

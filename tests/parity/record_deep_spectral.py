@@ -8,7 +8,6 @@ scikit-image. `goldens/README.md` says what was patched.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import sys
 import tempfile
@@ -19,7 +18,8 @@ from unittest import mock
 
 import numpy as np
 from PIL import Image as Pillow
-from record_reference import GOLDENS, GRID, SEEDS, pack, random_signs
+from record_reference import GRID, SEEDS, pack, random_signs
+from recording import GOLDENS, main
 
 from cleave.masks.deep_spectral import DeepSpectral
 from cleave.ops.cluster import kmeans
@@ -69,7 +69,7 @@ class OurKMeans:
 class Reference:
     """The reference's steps, on the CPU and with a k-means whose draws are fixed."""
 
-    def __init__(self, checkout: Path, patch: str):
+    def __init__(self, checkout: Path, patches: set[str]):
         for name, attribute in (("fire", "Fire"), ("accelerate", "Accelerator")):
             sys.modules[name] = types.SimpleNamespace(**{attribute: None})
         sys.modules["datasets"] = types.SimpleNamespace(bbox_iou=None)
@@ -80,7 +80,7 @@ class Reference:
 
         torch.Tensor.cuda = lambda tensor: tensor
         sklearns = functools.partial(extract.KMeans, n_init=10, random_state=0)
-        extract.KMeans = OurKMeans if patch == "kmeans" else sklearns
+        extract.KMeans = OurKMeans if "kmeans" in patches else sklearns
         self._extract, self._discovery, self._torch = extract, object_discovery, torch
 
     def __call__(self, signs: np.ndarray, pixels: np.ndarray, weight: float) -> Answer:
@@ -165,18 +165,5 @@ def agreement(reference: Reference, count: int) -> str:
     return f"identical on {same} of {count}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkout", type=Path)
-    parser.add_argument("--patch", default="kmeans", choices=["kmeans", "none"])
-    parser.add_argument("--compare", type=int, help="record nothing, compare this many images")
-    arguments = parser.parse_args()
-    reference = Reference(arguments.checkout.resolve(), arguments.patch)
-    if arguments.compare:
-        print(agreement(reference, arguments.compare))
-    else:
-        record(reference)
-
-
 if __name__ == "__main__":
-    main()
+    main(Reference, record, agreement, ["deep_spectral"], ["kmeans"])

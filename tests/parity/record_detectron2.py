@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
+from recording import GOLDENS, pictures
 
-GOLDEN = Path(__file__).parent / "goldens" / "detectron2.npz"
+GOLDEN = GOLDENS / "detectron2.npz"
 KEPT = 40  # detections of an image in the golden
 SIZES = ((160, 224), (208, 150), (130, 330))  # height, width; the pyramid pads each differently
 ORIGINALS = ((320, 448), (333, 240), (130, 330))  # of the photos that they are resized from
@@ -65,10 +65,10 @@ def weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     Convolutions keep the variance (He et al., arXiv 1502.01852, eq. 10), residuals add a tenth.
     Without the mean over their inputs, or one region would look like the other after ten layers.
     """
-    return {name: _values(name, shape) for name, shape in shapes.items()}
+    return {name: values_of(name, shape) for name, shape in shapes.items()}
 
 
-def _values(name: str, shape: tuple[int, ...]) -> np.ndarray:
+def values_of(name: str, shape: tuple[int, ...]) -> np.ndarray:
     rng = np.random.default_rng([0, zlib.crc32(name.encode())])
     noise = rng.standard_normal(shape, dtype=np.float32)
     if name.endswith("running_var"):
@@ -81,21 +81,6 @@ def _values(name: str, shape: tuple[int, ...]) -> np.ndarray:
     noise -= noise.mean(inputs, keepdims=True)
     fan_in = shape[0] if "deconv" in name else np.prod(shape[1:])
     return noise * np.float32(spread / np.sqrt(fan_in))
-
-
-def pictures() -> list[np.ndarray]:
-    """(H, W, 3) uint8 RGB: noisy rectangles over noise, one for each of SIZES."""
-    made = []
-    for number, (height, width) in enumerate(SIZES):
-        rng = np.random.default_rng(number)
-        picture = np.full((height, width, 3), rng.integers(0, 256, 3), np.int64)
-        for _ in range(12):
-            top, left = rng.integers(0, height - 20), rng.integers(0, width - 20)
-            down, across = rng.integers(15, 100, 2)
-            picture[top : top + down, left : left + across] = rng.integers(0, 256, 3)
-        noise = rng.integers(-20, 21, picture.shape)
-        made.append(np.clip(picture + noise, 0, 255).astype(np.uint8))
-    return made
 
 
 def reference(heads: str):
@@ -123,12 +108,12 @@ def made_up_shapes(model) -> dict[str, tuple[int, ...]]:
 
 
 def detect(model) -> list:
-    """detectron2's Instances of each of `pictures`, with full-size bool masks."""
+    """detectron2's Instances of each picture, with full-size bool masks."""
     import torch
 
     inputs = [
         {"image": torch.from_numpy(p).permute(2, 0, 1).float(), "height": h, "width": w}
-        for p, (h, w) in zip(pictures(), ORIGINALS, strict=True)
+        for p, (h, w) in zip(pictures(SIZES), ORIGINALS, strict=True)
     ]
     with torch.inference_mode():
         return [output["instances"] for output in model(inputs)]

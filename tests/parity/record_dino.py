@@ -10,11 +10,11 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
+from recording import GOLDENS
 
-GOLDEN = Path(__file__).parent / "goldens" / "dino.npz"
+GOLDEN = GOLDENS / "dino.npz"
 HEIGHT, WIDTH = 64, 96  # 4 x 6 patches; the positions are stored for 14 x 14
 
 

@@ -18,8 +18,9 @@ from types import ModuleType
 import numpy as np
 import torch
 import torch.nn.functional as F
+from recording import GOLDENS
 
-GOLDEN = Path(__file__).parent / "goldens" / "freesolo.npz"
+GOLDEN = GOLDENS / "freesolo.npz"
 CASES, CHANNELS = 8, 12
 HEIGHT, WIDTH = 70, 90  # px of the image; no whole multiple of the grid
 

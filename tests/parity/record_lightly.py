@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
+from recording import GOLDENS
 
-GOLDEN = Path(__file__).parent / "goldens" / "lightly.json"
+GOLDEN = GOLDENS / "lightly.json"
 BATCH, PROTOTYPES, CHANNELS = 5, 12, 8
 STUDENT, TEACHER = 0.1, 0.05  # temperatures
 VIEWS = 4  # of the student; the first two are the teacher's

@@ -19,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from recording import GOLDENS
 
 from cleave.ops.targets import Targets
 from cleave.rcnn.regions import Regions
 from cleave.rcnn.settings import Architecture, Losses
 
-GOLDEN = Path(__file__).parent / "goldens" / "losses.json"
+GOLDEN = GOLDENS / "losses.json"
 HEIGHT, WIDTH, CHANNELS, PROPOSALS = 64, 96, 8, 40
 
 # Every proposal is drawn, so that the result does not hang on random numbers.

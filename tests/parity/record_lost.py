@@ -8,7 +8,6 @@ what was patched.
 
 from __future__ import annotations
 
-import argparse
 import runpy
 import sys
 import tempfile
@@ -17,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
-from record_reference import GOLDENS, SEEDS, pack, random_signs
+from record_reference import SEEDS, pack, random_signs
+from recording import GOLDENS, main
 
 from cleave.masks.dino_seg import DinoSeg
 from cleave.masks.lost import Lost
@@ -61,7 +61,7 @@ def scene_of(keys: np.ndarray, attention: np.ndarray | None = None) -> Scene:
 class Reference:
     """The references' functions, with a stable sort where a patch says so."""
 
-    def __init__(self, lost: Path, dino: Path, patch: str):
+    def __init__(self, lost: Path, dino: Path, patches: set[str]):
         sys.modules["datasets"] = types.SimpleNamespace(bbox_iou=None)
         sys.path.insert(0, str(lost))
         import object_discovery
@@ -75,7 +75,7 @@ class Reference:
         )
         # Its loop over the components leaves the last one out; the other loop counts with an int.
         object_discovery.range = lambda n: range(n + isinstance(n, np.integer))
-        if patch == "ties":
+        if "ties" in patches:
             argsort = torch.argsort
             object_discovery.torch = types.SimpleNamespace(
                 **{name: getattr(torch, name) for name in ("sum", "float32", "sort", "cumsum")},
@@ -155,19 +155,5 @@ def agreement(reference: Reference, count: int) -> str:
     return f"identical on {same} of {count}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("lost", type=Path)
-    parser.add_argument("dino", type=Path)
-    parser.add_argument("--compare", type=int, help="record nothing, compare this many images")
-    parser.add_argument("--patch", default="ties", choices=["ties", "none"])
-    arguments = parser.parse_args()
-    reference = Reference(arguments.lost.resolve(), arguments.dino.resolve(), arguments.patch)
-    if arguments.compare:
-        print(agreement(reference, arguments.compare))
-    else:
-        record(reference)
-
-
 if __name__ == "__main__":
-    main()
+    main(Reference, record, agreement, ["lost", "dino"], ["ties"])

@@ -11,7 +11,8 @@ import types
 from pathlib import Path
 
 import numpy as np
-from record_reference import CHANNELS, GOLDENS, GRID, pack, random_signs
+from record_reference import CHANNELS, GRID, pack, random_signs
+from recording import GOLDENS, main
 
 from cleave.masks.maskdistill import MaskDistill
 from cleave.types import FeatureMap, Image, Scene, Size
@@ -58,7 +59,7 @@ class Reference:
     otherwise the sort decides which.
     """
 
-    def __init__(self, checkout: Path, ties: bool):
+    def __init__(self, checkout: Path, patches: set[str]):
         import torch
 
         for name in ("skimage", "skimage.measure", "termcolor", "models", "models.models_vit"):
@@ -70,7 +71,7 @@ class Reference:
         import gen_masks
 
         self._code = gen_masks
-        self._threshold, self._ties = gen_masks.threshold_attention, ties
+        self._threshold, self._ties = gen_masks.threshold_attention, "ties" in patches
         torch.topk = self._topk
 
     def _topk(self, values, k, **_options):
@@ -124,18 +125,5 @@ def agreement(reference: Reference, count: int) -> str:
     return f"identical on {same} of {count}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkout", type=Path, help="MaskDistill")
-    parser.add_argument("--compare", type=int, help="record nothing, compare this many images")
-    parser.add_argument("--patch", default="ties", help="ties or none")
-    arguments = parser.parse_args()
-    reference = Reference(arguments.checkout.resolve(), arguments.patch == "ties")
-    if arguments.compare:
-        print(agreement(reference, arguments.compare))
-    else:
-        record(reference)
-
-
 if __name__ == "__main__":
-    main()
+    main(Reference, record, agreement, ["maskdistill"], ["ties"])

@@ -12,7 +12,8 @@ import types
 from pathlib import Path
 
 import numpy as np
-from record_reference import CHANNELS, GOLDENS, GRID, pack, random_signs
+from record_reference import CHANNELS, GRID, pack, random_signs
+from recording import GOLDENS, main
 
 from cleave.masks.promerge import ProMerge
 from cleave.types import FeatureMap, Image, Scene, Size
@@ -137,17 +138,5 @@ def agreement(reference: Reference, count: int) -> str:
     return f"identical on {same} of {count}, with {masks} masks"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkout", type=Path, help="ProMerge")
-    parser.add_argument("--compare", type=int, help="record nothing, compare this many images")
-    arguments = parser.parse_args()
-    reference = Reference(arguments.checkout.resolve())
-    if arguments.compare:
-        print(agreement(reference, arguments.compare))
-    else:
-        record(reference)
-
-
 if __name__ == "__main__":
-    main()
+    main(Reference, record, agreement, ["promerge"])

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 import scipy.linalg
+from recording import GOLDENS, main
 
 from cleave.masks.maskcut import MaskCut
 from cleave.masks.tokencut import TokenCut
@@ -18,7 +18,6 @@ from cleave.ops import bits
 from cleave.ops.ncut import with_sign
 from cleave.types import Image, PatchGraph, Scene, Size
 
-GOLDENS = Path(__file__).parent / "goldens"
 GRID, CHANNELS, PATCH = 28, 32, 4
 TAU = {"maskcut": 0.15, "tokencut": 0.2}  # the papers' thresholds
 SEEDS = (
@@ -65,9 +64,9 @@ def unpack(packed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 class Reference:
-    """The reference's functions, each patched at the eigenvector and nowhere else."""
+    """CutLER and its submodule TokenCut: functions patched at the eigenvector and nowhere else."""
 
-    def __init__(self, checkout: Path, patch: str):
+    def __init__(self, checkout: Path, patches: set[str]):
         folders = ("maskcut", "third_party", "third_party/TokenCut")
         sys.path[:0] = [str(checkout / folder) for folder in folders]
         import crf
@@ -76,14 +75,14 @@ class Reference:
 
         self.crf, self._maskcut, self._tokencut = crf.densecrf, maskcut, object_discovery
         maskcut.eigh = object_discovery.eigh = self._eigh
-        self._patch = patch
+        self._patches = patches
 
     def _eigh(self, *args, **kwargs):
         values, vectors = scipy.linalg.eigh(*args, **kwargs)
         first = vectors[:, 0]
-        if "ties" in self._patch:  # patches that share the peak do so exactly: the first is taken
+        if "ties" in self._patches:  # patches that share the peak do so exactly: the first is taken
             first = np.round(first / np.abs(first).max(), 8)
-        vectors[:, 0] = with_sign(first) if "sign" in self._patch else first
+        vectors[:, 0] = with_sign(first) if "sign" in self._patches else first
         return values, vectors
 
     def maskcut(self, signs: np.ndarray) -> np.ndarray:
@@ -106,6 +105,11 @@ class Reference:
         size = (3, GRID * PATCH, GRID * PATCH)
         result = self._tokencut.ncut(tokens, [GRID, GRID], [PATCH, PATCH], size, TAU["tokencut"])
         return result[2][None] > 0
+
+
+def record(reference: Reference) -> None:
+    record_cuts(reference)
+    record_crf(reference)
 
 
 def record_cuts(reference: Reference) -> None:
@@ -144,19 +148,5 @@ def agreement(reference: Reference, count: int) -> str:
     return f"identical on {same} of {count}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkout", type=Path, help="CutLER with its submodule TokenCut")
-    parser.add_argument("--compare", type=int, help="record nothing, compare this many images")
-    parser.add_argument("--patch", default="sign+ties", help="sign+ties, sign or none")
-    arguments = parser.parse_args()
-    reference = Reference(arguments.checkout.resolve(), arguments.patch)
-    if arguments.compare:
-        print(agreement(reference, arguments.compare))
-    else:
-        record_cuts(reference)
-        record_crf(reference)
-
-
 if __name__ == "__main__":
-    main()
+    main(Reference, record, agreement, ["cutler"], ["sign", "ties"])

@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from record_detectron2 import _values as trunk_values
+from record_detectron2 import made_up_shapes, values_of
+from recording import GOLDENS, pictures
 
-GOLDEN = Path(__file__).parent / "goldens" / "solov2.npz"
+GOLDEN = GOLDENS / "solov2.npz"
 SIZES = ((160, 224), (208, 152))  # height, width: multiples of four; the frame pads both
 ORIGINALS = ((90, 126), (104, 76))  # of the photos that they are resized from
 KEPT = 12  # masks of an image
@@ -46,7 +47,7 @@ def weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
 
 def _values(name: str, shape: tuple[int, ...]) -> np.ndarray:
     if name.startswith("backbone."):
-        return trunk_values(name, shape)
+        return values_of(name, shape)
     rng = np.random.default_rng([0, zlib.crc32(name.encode())])
     noise = rng.standard_normal(shape, dtype=np.float32)
     if len(shape) == 1:
@@ -55,21 +56,6 @@ def _values(name: str, shape: tuple[int, ...]) -> np.ndarray:
     spread = next((v for part, v in SPREAD.items() if part in name), np.sqrt(2))
     noise -= noise.mean(tuple(range(1, len(shape))), keepdims=True)
     return noise * np.float32(spread / np.sqrt(np.prod(shape[1:])))
-
-
-def pictures() -> list[np.ndarray]:
-    """(H, W, 3) uint8 RGB: noisy rectangles over noise, one for each of SIZES."""
-    made = []
-    for number, (height, width) in enumerate(SIZES):
-        rng = np.random.default_rng(number)
-        picture = np.full((height, width, 3), rng.integers(0, 256, 3), np.int64)
-        for _ in range(12):
-            top, left = rng.integers(0, height - 20), rng.integers(0, width - 20)
-            down, across = rng.integers(15, 100, 2)
-            picture[top : top + down, left : left + across] = rng.integers(0, 256, 3)
-        noise = rng.integers(-20, 21, picture.shape)
-        made.append(np.clip(picture + noise, 0, 255).astype(np.uint8))
-    return made
 
 
 def objects(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -131,20 +117,12 @@ def reference(kind, config):
     return model
 
 
-def made_up_shapes(model) -> dict[str, tuple[int, ...]]:
-    return {
-        name: tuple(value.shape)
-        for name, value in model.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-
-
 def inputs(learn: bool) -> list[dict]:
     import torch
     from detectron2.structures import BitMasks, Boxes, Instances
 
     found = []
-    for number, picture in enumerate(pictures()):
+    for number, picture in enumerate(pictures(SIZES)):
         height, width = ORIGINALS[number]
         image = torch.from_numpy(picture).permute(2, 0, 1).float()
         entry = {"image": image, "height": height, "width": width}

@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from recording import GOLDENS, main
 
 from cleave.masks.divide_conquer import DivideConquer
 from cleave.ops.hierarchy import levels, merge_regions
 from cleave.types import FeatureMap, Image, MaskSet, Scene, Size
 
-GOLDENS = Path(__file__).parent / "goldens"
 SIDE, CHANNELS = 16, 12
 SEEDS = (0, 1, 2, 3, 4, 5)
 THRESHOLDS = (0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
@@ -148,17 +147,5 @@ def agreement(reference: Reference, count: int) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkout", type=Path, help="UnSAM")
-    parser.add_argument("--compare", type=int, help="record nothing, compare this many cases")
-    arguments = parser.parse_args()
-    reference = Reference(arguments.checkout.resolve())
-    if arguments.compare:
-        print(agreement(reference, arguments.compare))
-    else:
-        record(reference)
-
-
 if __name__ == "__main__":
-    main()
+    main(Reference, record, agreement, ["unsam"])

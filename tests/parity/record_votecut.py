@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
+from recording import GOLDENS, main
 
 from cleave.masks.votecut import VoteCut
 from cleave.ops import bits
 from cleave.ops.ncut import with_sign
 from cleave.types import Image, MaskSet, PatchGraph, Scene, Size
 
-GOLDENS = Path(__file__).parent / "goldens"
 SIDE, CHANNELS, TAU = 24, 32, 0.15
 GRIDS = (24, 12, 24, 12)  # patches a side, one graph a backbone
 SIZE = Size(96, 120)
@@ -113,22 +112,22 @@ class ExactKMeans:
 
 
 class Reference:
-    """CuVLER's functions; `patch` says which of its arbitrary choices are pinned down."""
+    """CuVLER's functions; `patches` say which of its arbitrary choices are pinned down."""
 
-    def __init__(self, checkout: Path, patch: str):
+    def __init__(self, checkout: Path, patches: set[str]):
         sys.path.insert(0, str(checkout))
         from votecut import ncut, votecut
 
-        self._ncut, self._votecut, self._patch = ncut.ncut, votecut, patch
+        self._ncut, self._votecut, self._patches = ncut.ncut, votecut, patches
 
     def eigenvectors(self, signs: np.ndarray, count: int) -> np.ndarray:
         import torch
 
         flat = torch.from_numpy(signs.reshape(1, -1, CHANNELS).astype(np.float32))
         found = self._ncut(flat, TAU, 1e-5, count)[0][0].T.numpy()
-        if "sign" in self._patch:
+        if "sign" in self._patches:
             found = np.stack([with_sign(vector) for vector in found])
-        if "ties" in self._patch:
+        if "ties" in self._patches:
             found = np.round(found / np.abs(found).max(1, keepdims=True), 8)
         return found.reshape(count, *signs.shape[:2])
 
@@ -150,12 +149,12 @@ class Reference:
         plain = np.zeros((SIDE, SIDE, 3), np.uint8)
         image = PIL.Image.fromarray(plain if pixels is None else pixels)
         theirs, patches = self._votecut, {}
-        if "exact" in self._patch:
+        if "exact" in self._patches:
             patches["KMeans"] = ExactKMeans
         if pixels is None:
             patches["mask_post_processing"] = lambda mask, *_, **__: (mask, True)
         argsort = np.argsort
-        kind = "stable" if "order" in self._patch else None
+        kind = "stable" if "order" in self._patches else None
         with (
             mock.patch.multiple(theirs, **patches),
             mock.patch.object(np, "argsort", lambda a: argsort(a, kind=kind)),
@@ -206,18 +205,5 @@ def agreement(reference: Reference, count: int) -> str:
     return f"identical on {same} of {count}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkout", type=Path, help="CuVLER")
-    parser.add_argument("--compare", type=int, help="record nothing, compare this many images")
-    parser.add_argument("--patch", default="sign+ties+exact+order")
-    arguments = parser.parse_args()
-    reference = Reference(arguments.checkout.resolve(), arguments.patch)
-    if arguments.compare:
-        print(agreement(reference, arguments.compare))
-    else:
-        record(reference)
-
-
 if __name__ == "__main__":
-    main()
+    main(Reference, record, agreement, ["cuvler"], ["sign", "ties", "exact", "order"])

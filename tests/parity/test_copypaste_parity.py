@@ -5,7 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from record_copypaste import CASES, GOLDENS, SIDE, random_case  # noqa: E402
+from record_copypaste import CASES, SIDE, random_case  # noqa: E402
+from recording import GOLDENS  # noqa: E402
 
 from cleave.training.augment_settings import Augment  # noqa: E402
 from cleave.training.copypaste import Paste, paste  # noqa: E402

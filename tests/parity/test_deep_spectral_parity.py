@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from record_deep_spectral import GOLDEN, PAIRS, WEIGHTS, ours, partition, scene_of
-from record_reference import CHANNELS, GOLDENS, GRID, unpack
+from record_reference import CHANNELS, GRID, unpack
+from recording import GOLDENS
 
 from cleave.masks.deep_spectral import DeepSpectral
 from cleave.ops.laplacian import laplacian_pairs

@@ -9,7 +9,8 @@ import functools
 
 import numpy as np
 import pytest
-from record_detectron2 import GOLDEN, HEADS, KEPT, ORIGINALS, SIZES, pictures, weights
+from record_detectron2 import GOLDEN, HEADS, KEPT, ORIGINALS, SIZES, weights
+from recording import pictures
 
 torch = pytest.importorskip("torch")
 
@@ -48,7 +49,7 @@ def ours(heads, tmp_path):
 
 
 def images():
-    return [torch.from_numpy(p).permute(2, 0, 1).float() for p in pictures()]
+    return [torch.from_numpy(p).permute(2, 0, 1).float() for p in pictures(SIZES)]
 
 
 def detect(network):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from record_lost import GOLDEN, HEADS, MASS, SHAPE, scene_of
-from record_reference import CHANNELS, GOLDENS, GRID, unpack
+from record_reference import CHANNELS, GRID, unpack
+from recording import GOLDENS
 
 from cleave.masks.dino_seg import DinoSeg
 from cleave.masks.lost import Lost

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from record_reference import CHANNELS, GOLDENS, GRID, TAU, scene_of, unpack
+from record_reference import CHANNELS, GRID, TAU, scene_of, unpack
+from recording import GOLDENS
 
 from cleave.masks.maskcut import MaskCut
 from cleave.ops.refine import dense_crf

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from record_maskdistill import CHANNELS, GOLDENS, GRID, VARIANTS, ours
+from record_maskdistill import CHANNELS, GRID, VARIANTS, ours
 from record_reference import unpack
+from recording import GOLDENS
 
 RECORDED = np.load(GOLDENS / "maskdistill.npz")
 SIGNS = np.unpackbits(RECORDED["signs"], axis=-1, count=CHANNELS).astype(np.int8) * 2 - 1

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from record_promerge import CHANNELS, GOLDENS, GRID, SETS, ours
+from record_promerge import CHANNELS, GRID, SETS, ours
 from record_reference import unpack
+from recording import GOLDENS
 
 RECORDED = np.load(GOLDENS / "promerge.npz")
 SIGNS = np.unpackbits(RECORDED["signs"], axis=-1, count=CHANNELS).astype(np.int8) * 2 - 1

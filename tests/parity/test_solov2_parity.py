@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from record_solov2 import GOLDEN, ORIGINALS, SIZES, coarse, objects, pictures, weights
+from record_solov2 import GOLDEN, ORIGINALS, SIZES, coarse, objects, weights
+from recording import pictures
 
 torch = pytest.importorskip("torch")
 
@@ -51,7 +52,7 @@ def ours(golden, tmp_path_factory):
 
 
 def images():
-    return [torch.from_numpy(p).permute(2, 0, 1).float() for p in pictures()]
+    return [torch.from_numpy(p).permute(2, 0, 1).float() for p in pictures(SIZES)]
 
 
 def targets(number):

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from record_unsam import GOLDENS, SEEDS, SIDE, THRESHOLDS, ours, same_masks
+from record_unsam import SEEDS, SIDE, THRESHOLDS, ours, same_masks
+from recording import GOLDENS
 
 from cleave.ops.hierarchy import levels, merge_regions
 

@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from record_votecut import CHANNELS, GOLDENS, GRIDS, SETTINGS, SIDE, SIZE, ours, scene_of
+from record_votecut import CHANNELS, GRIDS, SETTINGS, SIDE, SIZE, ours, scene_of
+from recording import GOLDENS
 
 from cleave.masks.votecut import VoteCut
 from cleave.ops.cluster import kmeans_1d
