@@ -43,8 +43,8 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 
-# The stamp is renewed when a dependency changes. The dense CRF is compiled on the spot.
-$(STAMP): pyproject.toml constraints.txt
+# The stamp is renewed when a dependency or a kernel changes. Both are compiled on the spot.
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
 		{ echo "cleave needs Python 3.11 or 3.12; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@command -v c++ > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \

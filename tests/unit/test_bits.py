@@ -4,7 +4,7 @@ import scipy.sparse.csgraph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cleave.ops import bits
+from cleave.ops import bits, native
 
 
 def graph(n: int, density: float, seed: int) -> np.ndarray:
@@ -43,23 +43,41 @@ def test_clear_is_zeroing_rows_and_columns(n, density, seed):
     assert np.array_equal(packed, kept)
 
 
+@pytest.fixture(params=["compiled", "portable"], scope="module")
+def multiplier(request):
+    if request.param == "portable":
+        return bits.portable_multiplier
+    if native.library() is None:
+        pytest.skip("the kernels were not compiled at installation")
+    return bits.multiplier
+
+
 @given(sizes, densities, seeds)
 @settings(deadline=None)
-def test_product_equals_the_dense_one(n, density, seed):
+def test_product_equals_the_dense_one(multiplier, n, density, seed):
     edges = graph(n, density, seed)
     vector = np.random.default_rng(seed + 2).standard_normal(n)
-    multiply = bits.multiplier(bits.pack(edges), n)
+    multiply = multiplier(bits.pack(edges), n)
     for factor in (1.0, -3.0):  # a second call must not see what the first left
         expected = edges @ (factor * vector)
         assert multiply(factor * vector) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("density", [0.01, 0.5])  # both forms of the matrix
-def test_product_with_a_rectangle(density):
-    edges = np.random.default_rng(0).random((30, 101)) < density
-    vector = np.random.default_rng(1).standard_normal(101)
-    product = bits.multiplier(bits.pack(edges), 101)(vector)
+@pytest.mark.parametrize("columns", [1, 8, 63, 64, 65, 101, 200])  # words and bytes, whole and not
+@pytest.mark.parametrize("density", [0.0, 0.01, 0.5, 1.0])
+def test_product_with_a_rectangle(multiplier, density, columns):
+    edges = np.random.default_rng(0).random((30, columns)) < density
+    vector = np.random.default_rng(1).standard_normal(columns)
+    product = multiplier(bits.pack(edges), columns)(vector)
     assert product == pytest.approx(edges @ vector, abs=1e-12)
+
+
+def test_products_without_the_kernels_are_scipys(monkeypatch):
+    edges = bits.pack(graph(40, 0.3, 0))
+    vector = np.random.default_rng(0).standard_normal(40)
+    monkeypatch.setattr(native, "library", lambda: None)
+    expected = bits.portable_multiplier(edges, 40)(vector)
+    np.testing.assert_array_equal(bits.multiplier(edges, 40)(vector), expected)
 
 
 @given(sizes, st.floats(0, 0.2), seeds)

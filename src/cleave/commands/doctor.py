@@ -50,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
                 f"      run: pip install --constraint constraints.txt -e '.[{extra}]'"
                 + (f", or use {instead}" if instead else "")
             )
+    _kernels()
     _machine()
     _weights()
     return int(missing > 0)
@@ -63,6 +64,16 @@ def _found(distribution: str, module: str) -> str | None:
 
 def _line(good: bool, name: str, state: str, purpose: str) -> None:
     print(f"  {'ok' if good else '--':<3} {name:<32} {state:<26} {purpose}")
+
+
+def _kernels() -> None:
+    from cleave.ops import native
+
+    compiled = native.library() is not None
+    state = "compiled" if compiled else "not compiled (optional)"
+    _line(compiled, "kernels of cleave", state, "quick cuts")
+    if not compiled:
+        print("      run, with a C compiler: pip install --no-deps -e .")
 
 
 def _machine() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse
+
+from cleave.ops import native
 
 # Column v holds the bits of the byte v, highest first.
 _SUBSETS = np.unpackbits(np.arange(256, dtype=np.uint8)[None], axis=0).astype(np.float64)
@@ -54,11 +57,11 @@ def degrees(packed: np.ndarray) -> np.ndarray:
 def multiplier(packed: np.ndarray, n: int) -> Callable[[np.ndarray], np.ndarray]:
     """Prepares products of a packed matrix with vectors, exact to float64 round-off.
 
-    A matrix with fewer entries than bytes becomes an ordinary sparse one. Denser ones take the
-    method of four Russians: the eight entries of a vector that meet one byte of a row have 256
-    possible sums. All are tabled (450 x 256 numbers for 3,600 nodes, which stay in the cache), then
-    each row adds up one table entry a byte: an eighth of the additions of the dense product, a
-    fifth of its memory traffic, and no float64 matrix of 104 MB.
+    By the method of four Russians: the eight entries of a vector that meet one byte of a row have
+    256 possible sums. All are tabled, then each row adds up one table entry a byte: an eighth of
+    the additions of the dense product, a fifth of its memory traffic, and no float64 matrix of
+    104 MB. Compiled where `cleave.ops.native` is, else by SciPy; both have the same result but for
+    the order of summation.
 
     Args:
         packed: (R, ceil(n/8)) uint8.
@@ -66,6 +69,43 @@ def multiplier(packed: np.ndarray, n: int) -> Callable[[np.ndarray], np.ndarray]
 
     Returns:
         A function from (n,) float64 to (R,) float64.
+    """
+    return _compiled(packed, n) if native.library() else portable_multiplier(packed, n)
+
+
+def _compiled(packed: np.ndarray, n: int) -> Callable[[np.ndarray], np.ndarray]:
+    """By 64 columns at a time, of which only rows with an entry take part (native/bits.c).
+
+    Portable C is as good as it gets here: 0.58 ms for 3,600 nodes, where AVX-512's masked additions
+    (one a byte, but of eight lanes) take 1.04 ms and SciPy's gather 1.9 ms.
+    """
+    kernel = native.library().cleave_bits_product
+    rows, groups = packed.shape
+    blocks = -(-groups // 8)
+    padded = np.zeros((rows, 8 * blocks), np.uint8)
+    padded[:, :groups] = packed
+    words = padded.view("<u8").T.astype(np.uint64, order="C")
+    block, row = np.nonzero(words)
+    words, row = words[block, row], row.astype(np.int32)
+    starts = np.searchsorted(block, np.arange(blocks + 1)).astype(np.int64)
+    matrix = (native.pointer(words, np.uint64), native.pointer(row, np.int32))
+    matrix += (native.pointer(starts, np.int64), ctypes.c_int64(blocks))
+    entries = np.zeros(64 * blocks)
+
+    def multiply(vector: np.ndarray, _owners: tuple = (words, row, starts)) -> np.ndarray:
+        entries[:n] = vector
+        product = np.zeros(rows)
+        kernel(*matrix, native.pointer(entries, np.float64), native.pointer(product, np.float64))
+        return product
+
+    return multiply
+
+
+def portable_multiplier(packed: np.ndarray, n: int) -> Callable[[np.ndarray], np.ndarray]:
+    """`multiplier` by SciPy's sparse products, which need nothing compiled here.
+
+    The tables (450 x 256 numbers for 3,600 nodes) stay in the cache; a sparse matrix picks from
+    them. A matrix with fewer entries than bytes becomes an ordinary sparse one.
     """
     rows, groups = packed.shape
     entries = degrees(packed)
