@@ -253,6 +253,46 @@ def test_best_iou_equals_the_slow_way(seed):
 
 
 @settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000))
+def test_recall_of_large_objects_equals_the_slow_way(seed):
+    truths, predicted = random_case(seed, images=3)
+    hits, objects = 0, 0
+    for image, truth in truths.items():
+        large = [
+            m for m, c in zip(truth.masks, truth.crowd, strict=True) if m.mean() > 0.01 and not c
+        ]
+        objects += len(large)
+        if image not in predicted:
+            continue
+        order = np.argsort(-predicted[image].scores, kind="stable")[:3]
+        for threshold in np.linspace(0.5, 0.95, 10):
+            left = dict(enumerate(large))
+            for mask in predicted[image].masks[order]:
+                overlap = {k: (mask & m).sum() / (mask | m).sum() for k, m in left.items()}
+                best = max(overlap, key=overlap.get, default=None)
+                if best is not None and overlap[best] >= threshold:
+                    del left[best]
+                    hits += 1
+    found = CocoBenchmark(bootstrap=0, iou_types=("mask",))(truths, predicted)
+    if objects:
+        assert found["mask_AR3_1pct"] == pytest.approx(100 * hits / 10 / objects)
+    else:
+        assert "mask_AR3_1pct" not in found
+
+
+def test_what_is_small_takes_no_detection_from_a_large_object():
+    """A mask that covers both is the large one's, also where it fits the small one better."""
+    small, large = np.zeros((2, *SIZE), bool)
+    small[0, 0] = True
+    large[:4] = True
+    truths = {"a": truth_of(np.stack([small, large]))}
+    predicted = {"a": MaskSet(SIZE, np.stack([small, large]), np.array([0.9, 0.8]))}
+    found = CocoBenchmark(bootstrap=0, iou_types=("mask",))(truths, predicted)
+    assert small.mean() <= 0.01 < large.mean()
+    assert found["mask_AR3_1pct"] == 100
+
+
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 1000), st.sampled_from(["box", "mask"]))
 def test_weights_equal_a_written_out_resample(seed, kind):
     """AP and AR of counts are those of a data set in which images stand several times."""

@@ -13,6 +13,7 @@ from cleave.benchmarks import bootstrap, corloc, hierarchy, published
 from cleave.benchmarks.baselines import CEILINGS
 from cleave.benchmarks.matches import (
     AREAS,
+    FEW,
     THRESHOLDS,
     Matches,
     Part,
@@ -20,6 +21,7 @@ from cleave.benchmarks.matches import (
     average_recall,
     join,
     match_some,
+    recalled,
 )
 from cleave.benchmarks.result import Result, annotations, require_truth, scored_images
 from cleave.benchmarks.truth import Truth
@@ -36,10 +38,11 @@ Ratio = tuple[Array, Array]  # (I,) numerators and denominators of a metric that
 class CocoBenchmark:
     """Class-agnostic AP and AR for boxes and masks, mean best IoU, CorLoc; all in per cent.
 
-    Metrics are named `<mask|box>_<AP|AP50|AP75|AP_S|AP_M|AP_L|AR<n>|AR_S|AR_M|AR_L|best_iou|
-    best_iou_1pct>`, `CorLoc`, `masks_per_image`; `images` and `objects` are counts. `best_iou`
-    is the mean over all objects of the IoU with their best detection, `_1pct` over the objects
-    above 1 % of their image. Every image of the truth counts, also one without predictions.
+    Metrics are named `<mask|box>_<AP|AP50|AP75|AP_S|AP_M|AP_L|AR<n>|AR_S|AR_M|AR_L|AR3_1pct|
+    best_iou|best_iou_1pct>`, `CorLoc`, `masks_per_image`; `images` and `objects` are counts.
+    `best_iou` is the mean over all objects of the IoU with their best detection. `_1pct` counts the
+    objects above 1 % of their image alone; what is smaller is ignored, as COCO ignores crowds.
+    Every image of the truth counts, also one without predictions.
 
     With `hierarchy` also `<mask|box>_AR1000_<S|M|L>` and, for methods whose masks have parents,
     the recall of the masks of one level alone: `<mask|box>_AR1000_level<0|1|2|3>`, 0 for roots and
@@ -49,7 +52,7 @@ class CocoBenchmark:
     iou_types: Annotated[tuple[Literal["box", "mask"], ...], MinLen(1)] = ("box", "mask")
     max_dets: Annotated[tuple[Annotated[int, Gt(0)], ...], MinLen(1)] = (
         *(1, 10, 100),  # pycocotools; CutLER, train_net.py:67-68
-        3,  # what MaskCut makes at most (CutLER, arXiv 2301.11320, Sec. 3.1)
+        FEW,
         1000,  # UnSAM, arXiv 2406.20081: never to be mixed with AR100
     )
     bootstrap: Annotated[int, Ge(0)] = 1000  # resamples of the images; 0 for no intervals
@@ -173,7 +176,10 @@ def _ratios(
         for name, share in (("best_iou", 0.0), ("best_iou_1pct", 0.01)):
             large = [(t.areas > share * t.size.height * t.size.width)[~t.crowd] for t in truths]
             sums = [100.0 * b[keep].sum() for b, keep in zip(found.best_iou, large, strict=True)]
-            ratios[f"{kind}_{name}"] = np.array(sums), np.array([keep.sum() for keep in large])
+            objects = np.array([keep.sum() for keep in large])
+            ratios[f"{kind}_{name}"] = np.array(sums), objects
+        hits = [recalled(few[:, keep]) for few, keep in zip(found.leading, large, strict=True)]
+        ratios[f"{kind}_AR{FEW}_1pct"] = 100.0 * np.array(hits), objects
     return ratios
 
 

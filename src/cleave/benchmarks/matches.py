@@ -21,6 +21,7 @@ Kind = Literal["box", "mask"]
 AREAS = ("all", "S", "M", "L")  # limits 32^2 and 96^2 pixels, both ends included: COCO's
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of IoU
 RECALLS = np.linspace(0.0, 1.0, 101)
+FEW = 3  # what MaskCut makes of an image at most (CutLER, arXiv 2301.11320, Sec. 3.1)
 _CHUNK = 1 << 21  # detections x samples at a time: bounds the memory of the bootstrap
 
 
@@ -37,6 +38,7 @@ class Matches:
     ignored: Array  # (A, T, D) bool: matched to a crowd, or outside the size bin
     positives: Array  # (A, I) int64 objects that count
     best_iou: tuple[Array, ...]  # I x (G,) float64: of each object but crowds, over detections
+    leading: tuple[Array, ...]  # I x (<= FEW, G) float64: IoU of the best detections with the same
 
 
 def match(
@@ -65,6 +67,7 @@ class Part(NamedTuple):
     ignored: Array
     positives: Array
     best: list[Array]
+    leading: list[Array]
 
 
 def match_some(
@@ -87,17 +90,38 @@ def match_some(
     evaluator.params.maxDets = [cap]
     evaluator.params.iouThrs = THRESHOLDS
     evaluator.evaluate()
-    best = []
+    best, leading = [], []
     for index, truth in enumerate(truths):
         overlaps = np.asarray(evaluator.ious[index + 1, 1])  # (detections, G), or empty
-        highest = overlaps.max(0) if overlaps.size else np.zeros(len(truth))
-        best.append(highest[~truth.crowd])
-    return _collect(evaluator._evalImgs_cpp, len(truths), best, first)
+        overlaps = overlaps if overlaps.size else np.zeros((0, len(truth)))
+        overlaps = overlaps[:, ~truth.crowd]
+        best.append(overlaps.max(0, initial=0.0))
+        leading.append(overlaps[:FEW].copy())
+    return _collect(evaluator._evalImgs_cpp, len(truths), best, leading, first)
+
+
+def recalled(overlaps: Array) -> float:
+    """How many objects the detections find, mean over the IoU thresholds.
+
+    As COCO matches: each detection, best first, takes the free object that it covers best.
+
+    Args:
+        overlaps: (D, G) IoU, detections in descending order of score; crowds left out.
+    """
+    found = 0
+    for threshold in THRESHOLDS:
+        free = np.ones(overlaps.shape[1], bool)
+        for row in overlaps:
+            covered = np.where(free & (row >= threshold), row, -1.0)
+            if covered.max(initial=-1.0) >= 0:
+                free[covered.argmax()] = False
+        found += int((~free).sum())
+    return found / len(THRESHOLDS)
 
 
 def join(parts: Sequence[Part]) -> Matches:
     """The matches of all images from those of some after others."""
-    scores, image, rank, hit, ignored, positives, best = zip(*parts, strict=True)
+    scores, image, rank, hit, ignored, positives, best, leading = zip(*parts, strict=True)
     order = np.argsort(-np.concatenate(scores), kind="stable")
     return Matches(
         np.concatenate(image)[order],
@@ -106,6 +130,7 @@ def join(parts: Sequence[Part]) -> Matches:
         np.concatenate(ignored, axis=2)[:, :, order],
         np.concatenate(positives, axis=1),
         tuple(chain.from_iterable(best)),
+        tuple(chain.from_iterable(leading)),
     )
 
 
@@ -155,7 +180,9 @@ def _dataset(truths: Sequence[Truth], annotations: list) -> dict[str, Any]:
     }
 
 
-def _collect(evaluated: Sequence[Any], images: int, best: list[Array], first: int) -> Part:
+def _collect(
+    evaluated: Sequence[Any], images: int, best: list[Array], leading: list[Array], first: int
+) -> Part:
     """Joins the per-image records, which come area by area and within it image by image."""
     # The state that the records are pickled by; they have no other face to Python.
     states = [record.__getstate__() for record in evaluated]
@@ -178,6 +205,7 @@ def _collect(evaluated: Sequence[Any], images: int, best: list[Array], first: in
         ignored,
         np.array([[np.sum(~np.array(s[3], bool)) for s in row] for row in grid], np.int64),
         best,
+        leading,
     )
 
 

@@ -19,6 +19,7 @@ METRICS = {  # what is worth a difference, in the order to show, with its title
     "mask_AP": "AP",
     "mask_AP50": "AP50",
     "mask_AR3": "AR@3",
+    "mask_AR3_1pct": "AR@3, objects > 1 %",
     "mask_AR10": "AR@10",
     "mask_AR100": "AR@100",
     "mask_best_iou": "mean best IoU",

@@ -29,6 +29,7 @@ METRICS = {  # metric -> title in Markdown; the CSV has all metrics under their 
     "mask_AP50": "AP50",
     "mask_AP75": "AP75",
     "mask_AR3": "AR@3",
+    "mask_AR3_1pct": "AR@3, objects > 1 %",
     "mask_AR10": "AR@10",
     "mask_AR100": "AR@100",
     "mask_AR1000": "AR@1000",

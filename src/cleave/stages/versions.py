@@ -16,7 +16,7 @@ VERSIONS = {
     "detect": 1,
     "predict": 1,
     "baseline": 1,
-    "score": 1,
+    "score": 2,
     "table": 2,
     "report": 2,
 }
