@@ -1,12 +1,12 @@
 """Weights files of every known kind fill a network whole, and what does not fit changes nothing."""
 
-import argparse
 import os
 import pickle
 import re
 
 import numpy as np
 import pytest
+from published_forms import published
 
 from cleave.types import DataError
 
@@ -242,73 +242,9 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, suffix):
     assert not (tmp_path / "made").exists()
 
 
-def prefixed(prefix, values):
-    return {prefix + name: value for name, value in values.items()}
-
-
-def detectron2_form(values):
-    """As detectron2's tools/convert-torchvision-to-d2.py renames, step by step."""
-    renamed = {}
-    for name, value in values.items():
-        name = name if "layer" in name else f"stem.{name}"
-        for number in (1, 2, 3, 4):
-            name = name.replace(f"layer{number}", f"res{number + 1}")
-        for number in (1, 2, 3):
-            name = name.replace(f"bn{number}", f"conv{number}.norm")
-        name = name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
-        renamed[name] = value.numpy()
-    return renamed
-
-
-def published(form, values):
-    """The containers in which the authors publish, as their training code saves them."""
-    trunk = {n: v for n, v in values.items() if not n.startswith("fc.")}
-    other = {n: v + 1 for n, v in trunk.items()}
-    head = {"mlp.0.weight": torch.ones(2), "last_layer.weight_g": torch.ones(2)}
-    projection = {"fc.0.weight": torch.ones(2), "fc.2.bias": torch.ones(2)}
-    return {
-        "torchvision": lambda: values,
-        "DINO": lambda: trunk,
-        "DINO, whole training state": lambda: {
-            "student": prefixed("module.backbone.", other) | prefixed("module.head.", head),
-            "teacher": prefixed("backbone.", trunk) | prefixed("head.", head),
-            "args": argparse.Namespace(arch="resnet50"),
-            "epoch": 800,
-        },
-        "MoCo v2": lambda: {
-            "epoch": 800,
-            "arch": "resnet50",
-            "state_dict": prefixed("module.encoder_k.", other | projection)
-            | prefixed("module.encoder_q.", trunk | projection)
-            | {"module.queue": torch.ones(2, 2), "module.queue_ptr": torch.zeros(1).long()},
-        },
-        "DenseCL": lambda: {"state_dict": trunk, "author": "OpenSelfSup"},
-        "DenseCL, whole training state": lambda: {
-            "meta": {"epoch": 200},
-            "state_dict": prefixed("backbone.", trunk)
-            | prefixed("encoder_q.0.", trunk)
-            | prefixed("encoder_k.0.", other)
-            | {"queue": torch.ones(2), "queue2": torch.ones(2), "queue2_ptr": torch.zeros(1)}
-            | {"encoder_q.1.mlp.0.weight": torch.ones(2)},
-        },
-        "SwAV": lambda: (
-            prefixed("module.", trunk)
-            | {
-                "module.projection_head.0.weight": torch.ones(2),
-                "module.prototypes.weight": torch.ones(2),
-            }
-        ),
-        "CutLER": lambda: {
-            "model": detectron2_form(values),
-            "__author__": "torchvision",
-            "matching_heuristics": True,
-        },
-    }[form]()
-
-
 FORMS = (
-    *("torchvision", "DINO", "DINO, whole training state", "MoCo v2", "DenseCL"),
-    *("DenseCL, whole training state", "SwAV", "CutLER"),
+    *("torchvision", "DINO", "DINO, whole", "MoCo v2", "DenseCL"),
+    *("DenseCL, whole", "SwAV", "CutLER"),
 )
 
 

@@ -1,8 +1,8 @@
-import argparse
 import zlib
 
 import numpy as np
 import pytest
+from published_forms import published
 
 from cleave.io.images import resize
 from cleave.networks.published import ARCHITECTURES, RESNETS, architecture
@@ -77,69 +77,12 @@ def test_a_stage_is_torchvisions(tmp_path, networks, name, stage):
     assert_close(found.facets["key"], expected)
 
 
-def prefixed(prefix, state):
-    return {prefix + name: value for name, value in state.items()}
-
-
-def detectron2_names(state):
-    """As FreeSOLO's convert-pretrain-to-detectron2.py renames DenseCL's, step by step."""
-    renamed = {}
-    for name, value in state.items():
-        name = name if "layer" in name else f"stem.{name}"
-        for number in (1, 2, 3, 4):
-            name = name.replace(f"layer{number}", f"res{number + 1}")
-        for number in (1, 2, 3):
-            name = name.replace(f"bn{number}", f"conv{number}.norm")
-        name = name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
-        renamed[name] = value
-    return renamed
-
-
 def dense_head(channels, hidden=24, outputs=10):
     """The tensors of DenseCLNeck: mlp for the whole image, mlp2 for each place."""
     shapes = {"mlp2.0.weight": (hidden, channels, 1, 1), "mlp2.0.bias": (hidden,)}
     shapes |= {"mlp2.2.weight": (outputs, hidden, 1, 1), "mlp2.2.bias": (outputs,)}
     shapes |= {"mlp.0.weight": (hidden, channels), "mlp.0.bias": (hidden,)}
     return {name: drawn(name, torch.zeros(shape), 0.2) for name, shape in shapes.items()}
-
-
-def published(form, whole):
-    """The containers in which the authors publish, as their training code saves them."""
-    trunk = {name: value for name, value in whole.items() if not name.startswith("fc.")}
-    other = {name: value + 1 for name, value in trunk.items()}
-    projection = {"fc.0.weight": torch.ones(2), "fc.2.bias": torch.ones(2)}
-    neck = dense_head(512)
-    return {
-        "DINO": lambda: trunk,
-        "DINO, whole": lambda: {
-            "student": prefixed("module.backbone.", other),
-            "teacher": prefixed("backbone.", trunk) | {"head.mlp.0.weight": torch.ones(2)},
-            "args": argparse.Namespace(arch="resnet50"),
-        },
-        "MoCo v2": lambda: {
-            "epoch": 800,
-            "state_dict": prefixed("module.encoder_k.", other | projection)
-            | prefixed("module.encoder_q.", trunk | projection)
-            | {"module.queue": torch.ones(2, 2), "module.queue_ptr": torch.zeros(1).long()},
-        },
-        "DenseCL": lambda: {"state_dict": trunk, "author": "DenseCL"},
-        "DenseCL, detectron2": lambda: {"model": detectron2_names(trunk), "__author__": "x"},
-        "DenseCL, whole": lambda: {
-            "meta": {"epoch": 200},
-            "state_dict": prefixed("backbone.", trunk)
-            | prefixed("encoder_q.0.", trunk)
-            | prefixed("encoder_k.0.", other)
-            | prefixed("encoder_q.1.", neck)
-            | prefixed("encoder_k.1.", {name: value + 1 for name, value in neck.items()})
-            | {"queue": torch.ones(2), "queue2": torch.ones(2), "queue2_ptr": torch.zeros(1)},
-        },
-        "SwAV": lambda: (
-            prefixed("module.", trunk)
-            | {"module.projection_head.0.weight": torch.ones(2)}
-            | {"module.prototypes.weight": torch.ones(2)}
-        ),
-        "torchvision": lambda: whole,
-    }[form]()
 
 
 FORMS = (
@@ -158,7 +101,7 @@ def test_a_published_file_gives_torchvisions_features(tmp_path, networks, form):
 
 def test_densecls_projection_is_two_convolutions_with_a_rectifier(tmp_path, networks):
     network, path = networks["resnet18"], tmp_path / "weights.pth"
-    torch.save(published("DenseCL, whole", network.state_dict()), path)
+    torch.save(published("DenseCL, whole", network.state_dict(), dense_head(512)), path)
     found = resnet(weights=str(path), facets=["key", "dense"])([photo()])[0]
     head = {name: value.numpy() for name, value in dense_head(512).items()}
     hidden = found.facets["key"] @ head["mlp2.0.weight"][..., 0, 0].T + head["mlp2.0.bias"]
@@ -175,9 +118,8 @@ def test_a_backbone_alone_has_no_projection(tmp_path, networks):
 
 def test_a_projection_of_other_channels_is_refused(tmp_path, networks):
     path = tmp_path / "weights.pth"
-    whole = published("DenseCL, whole", networks["resnet18"].state_dict())
-    whole["state_dict"] |= prefixed("encoder_q.1.", dense_head(300))
-    torch.save(whole, path)
+    whole = networks["resnet18"].state_dict()
+    torch.save(published("DenseCL, whole", whole, dense_head(300)), path)
     with pytest.raises(DataError, match=r"mlp2\.0\.weight \(24, 300, 1, 1\), not \(24, 512"):
         resnet(weights=str(path), facets=["dense"])([photo()])
 

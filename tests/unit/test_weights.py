@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from published_forms import prefixed
 
 from cleave.backbones.weights import RECORDS, encoder_state, fill, load, record
 from cleave.io import weights as files
@@ -22,10 +23,6 @@ TINY = "vit_tiny_patch16_224"
 @pytest.fixture(scope="module")
 def encoder():
     return {k: v.clone() for k, v in load(TINY, "random", seed=3).state_dict().items()}
-
-
-def prefixed(prefix, state):
-    return {prefix + name: value for name, value in state.items()}
 
 
 def optimiser_state():
