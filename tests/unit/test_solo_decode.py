@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from augment_twins import bilinear  # noqa: E402
 from solo_samples import TINY  # noqa: E402
 
 from cleave.solo import decode as module  # noqa: E402
@@ -129,22 +130,6 @@ def test_a_dynamic_convolution_is_a_1_x_1_convolution_with_the_kernel_as_weights
     ]
     torch.testing.assert_close(dynamic(kernels[:20], features), torch.stack(expected))
     assert dynamic(kernels[:0], features).shape == (0, 16, 24)
-
-
-def bilinear(values, height, width):
-    """Sampled at the centres of pixels, one at a time, the border going on outside."""
-    rows, columns = values.shape
-    out = np.zeros((height, width))
-    for y in range(height):
-        for x in range(width):
-            v = min(max((y + 0.5) * rows / height - 0.5, 0), rows - 1)
-            u = min(max((x + 0.5) * columns / width - 0.5, 0), columns - 1)
-            top, left = int(v), int(u)
-            below, right = min(top + 1, rows - 1), min(left + 1, columns - 1)
-            a, b = v - top, u - left
-            out[y, x] = (1 - a) * ((1 - b) * values[top, left] + b * values[top, right])
-            out[y, x] += a * ((1 - b) * values[below, left] + b * values[below, right])
-    return out
 
 
 @pytest.mark.parametrize("original", [Size(40, 50), Size(9, 11), Size(1, 1)])
