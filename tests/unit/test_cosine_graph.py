@@ -7,6 +7,7 @@ from cleave.graphs.cosine import Cosine
 from cleave.io.artifacts import pack_graph, unpack_graph
 from cleave.io.store import read_shard, write_shard
 from cleave.ops import affinity, bits, importance, ncut, points
+from cleave.ops.batched.ncut import Solver
 from cleave.registry import make
 from cleave.spec import ConfigError, to_mapping
 from cleave.types import DepthMap, FeatureMap, Size
@@ -174,3 +175,51 @@ def test_a_stored_graph_is_equal_and_small(tmp_path):
     for field in dataclasses.fields(graph):
         ours, theirs = getattr(graph, field.name), getattr(stored, field.name)
         assert np.array_equal(ours, theirs), field.name
+
+
+BATCHED = [*RULES, Cosine(threshold=-0.5), Cosine(eigenvectors=3)]
+BATCHED += [
+    Cosine(importance=True, beta=0.3, threshold=0.4, indexing=indexing, centre=True)
+    for indexing in ("symmetric", "row", "product", "min", "max")
+]
+
+
+def images(shape: tuple[int, int]) -> list[FeatureMap]:
+    """Noisy blocks where they fit, a constant image, and one with patches without a feature."""
+    noise = np.random.default_rng(0).standard_normal((*shape, 6))
+    facet = blocks(*shape, noise=0.5).facets["key"] if min(shape) > 12 else noise
+    hollow = facet.copy()
+    hollow[0] = 0
+    return [feature_map(each) for each in (facet, np.ones((*shape, 6)), hollow)]
+
+
+@pytest.mark.parametrize("cosine", BATCHED)
+@pytest.mark.parametrize("shape", [(16, 18), (1, 1), (1, 3), (2, 2)])
+def test_a_batch_is_what_calls_make(cosine, shape):
+    """With torch on the CPU in a GPU's place; edges may differ where a cosine is at the limit."""
+    solver = Solver("cpu")
+    depth = DepthMap(np.random.default_rng(1).random(shape).astype(np.float32))
+    depth = depth if cosine.importance else None
+    given = [(features, depth) for features in images(shape)]
+    found = cosine.batch([(*g, np.random.default_rng(k)) for k, g in enumerate(given)], solver)
+    assert sum(solver.counts.values()) == len(given)
+    for k, (ours, g) in enumerate(zip(found, given, strict=True)):
+        theirs = cosine(*g, np.random.default_rng(k))
+        n = len(theirs.edges)
+        differ = bits.unpack(ours.edges, n) != bits.unpack(theirs.edges, n)
+        assert differ.sum() <= 2e-6 * n * n
+        assert ours.threshold == pytest.approx(theirs.threshold, abs=2e-6)
+        assert (ours.grid, ours.size, ours.floor) == (theirs.grid, theirs.size, theirs.floor)
+        np.testing.assert_array_equal(ours.importance, theirs.importance)
+        np.testing.assert_allclose(ours.eigenvalues, theirs.eigenvalues, atol=1e-9)
+        for one, other in zip(ours.eigenvectors, theirs.eigenvectors, strict=True):
+            assert np.array_equal(ncut.bipartition(one), ncut.bipartition(other))
+        assert ours.residuals.max() <= 1e-10
+
+
+def test_a_batch_refuses_what_a_call_refuses():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ConfigError, match=r"'keys'.*did you mean 'key'"):
+        Cosine(facet="keys").batch([(blocks(), None, rng)], Solver("cpu"))
+    with pytest.raises(ConfigError, match="depth"):
+        Cosine(importance=True).batch([(blocks(), None, rng)], Solver("cpu"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
@@ -12,10 +13,13 @@ from cleave.ops import bits
 from cleave.ops.affinity import cosine, density_threshold, near_far_threshold
 from cleave.ops.facets import patch_features
 from cleave.ops.importance import Indexing, sharpen, spatial_importance
-from cleave.ops.ncut import spectrum
+from cleave.ops.ncut import Spectrum, spectrum
 from cleave.ops.points import Pooling, pool_depth
 from cleave.spec import ConfigError
-from cleave.types import DepthMap, FeatureMap, PatchGraph
+from cleave.types import Array, DepthMap, FeatureMap, PatchGraph
+
+if TYPE_CHECKING:
+    from cleave.ops.batched.ncut import Solver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +91,40 @@ class Cosine:
         threshold = self._threshold(affinity, features, rng)
         edges = bits.clear(bits.pack(affinity > threshold), ~rows.any(axis=1))
         cuts = spectrum(edges, len(rows), self.floor, self.eigenvectors)
+        return self._graph(features, edges, threshold, importance, cuts)
+
+    def batch(
+        self,
+        images: Sequence[tuple[FeatureMap, DepthMap | None, np.random.Generator]],
+        solver: Solver,
+    ) -> list[PatchGraph]:
+        """What a call makes of each image, computed on the solver's device, in float32 too.
+
+        Edges whose cosine is within round-off of the threshold may differ from those of a call.
+
+        Args:
+            images: the arguments of a call for each, all on one grid.
+            solver: of the eigenproblems, all at a time.
+
+        Raises:
+            ConfigError: as a call does.
+        """
+        made = [self._edges_on(solver.device, *image) for image in images]
+        edges = [packed for packed, _, _ in made]
+        cuts = solver.spectra(edges, len(edges[0]), self.floor, self.eigenvectors)
+        return [
+            self._graph(features, *parts, found)
+            for (features, _, _), parts, found in zip(images, made, cuts, strict=True)
+        ]
+
+    def _graph(
+        self,
+        features: FeatureMap,
+        edges: Array,
+        threshold: float,
+        importance: Array | None,
+        cuts: Spectrum,
+    ) -> PatchGraph:
         return PatchGraph(
             edges,
             features.grid,
@@ -98,6 +136,33 @@ class Cosine:
             eigenvectors=cuts.vectors,
             residuals=cuts.residuals,
         )
+
+    def _edges_on(
+        self,
+        device: str,
+        features: FeatureMap,
+        depth: DepthMap | None,
+        rng: np.random.Generator,
+    ) -> tuple[Array, float, Array | None]:
+        """Edges, threshold and importance of one image."""
+        import torch
+
+        from cleave.ops.batched import affinity as on_device
+
+        rows = torch.as_tensor(patch_features(features, self.facet)).to(device)
+        unit = on_device.unit_rows(rows, self.centre)
+        affinity, importance = on_device.cosine(unit), None
+        if self.importance:
+            importance = self._importance(depth, features)
+            exponents = torch.as_tensor(importance).to(device)
+            affinity = on_device.sharpen(affinity, exponents, self.indexing)
+        if self.rule == "density":
+            threshold = on_device.density_threshold(affinity, self.density)
+        elif self.rule == "near_far":
+            threshold = on_device.near_far_threshold(affinity, features.grid, rng)
+        else:
+            threshold = self.threshold
+        return on_device.edges(affinity, threshold, unit), threshold, importance
 
     def _importance(self, depth: DepthMap | None, features: FeatureMap) -> np.ndarray:
         if depth is None:

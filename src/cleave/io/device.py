@@ -17,12 +17,18 @@ def device() -> str:
 def inference() -> Iterator[None]:
     """No gradients, and on a GPU deterministic convolutions in full float32.
 
-    cuDNN alone would round float32 to TF32 (10 bits) unasked; matrix products do not.
+    cuDNN would round float32 to TF32 (10 bits) unasked; matrix products do so where NVIDIA's
+    containers ask for it (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE).
     """
     import torch
 
     exact = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
-    with torch.inference_mode(), exact:
-        yield
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.inference_mode(), exact:
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

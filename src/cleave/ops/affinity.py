@@ -9,6 +9,7 @@ from cleave.types import Size
 MARGIN = 1e-6  # cosines closer than this are equal but for float32 round-off
 NEAR, FAR = 2.0, 10.0  # patches; our study of features
 QUANTILES = np.linspace(0.3, 0.99, 70)  # of the far cosines, the thresholds tried; the same place
+Pairs = tuple[np.ndarray, np.ndarray]  # of patches: the one and the other of each, (P,) int64
 
 
 def normalise(features: np.ndarray) -> np.ndarray:
@@ -81,12 +82,26 @@ def near_far_threshold(
         rng: draws the pairs.
         pairs: of each kind, drawn uniformly with replacement.
     """
+    drawn = near_far_pairs(grid, rng, pairs)
+    if drawn is None:
+        return -1.0 - MARGIN
+    return separating_threshold(*(affinity[pair] for pair in drawn))
+
+
+def near_far_pairs(
+    grid: Size, rng: np.random.Generator, pairs: int = 20_000
+) -> tuple[Pairs, Pairs] | None:
+    """The near and the far pairs of `near_far_threshold`; None where there are no two kinds."""
+    if grid.height * grid.width < 3:
+        return None
     far = min(FAR, 0.5 * np.hypot(grid.height - 1, grid.width - 1))
     near = min(NEAR, max(1.0, 0.5 * far))
-    if grid.height * grid.width < 3:
-        return -1.0 - MARGIN
-    near_values = affinity[_draw(grid, 1.0, near, rng, pairs)]
-    far_values = affinity[_draw(grid, max(far, near + 1e-6), np.inf, rng, pairs)]
+    close = _draw(grid, 1.0, near, rng, pairs)
+    return close, _draw(grid, max(far, near + 1e-6), np.inf, rng, pairs)
+
+
+def separating_threshold(near_values: np.ndarray, far_values: np.ndarray) -> float:
+    """The rest of `near_far_threshold`, from the cosines of the pairs, (P,) float32 each."""
     thresholds = np.quantile(far_values, QUANTILES).astype(np.float64) + MARGIN
     gain = [np.mean(near_values > t) - np.mean(far_values > t) for t in thresholds]
     if max(gain) <= 0:
@@ -94,9 +109,7 @@ def near_far_threshold(
     return float(thresholds[np.argmax(gain)])
 
 
-def _draw(
-    grid: Size, least: float, most: float, rng: np.random.Generator, count: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _draw(grid: Size, least: float, most: float, rng: np.random.Generator, count: int) -> Pairs:
     """Pairs of patches from `least` to `most` apart, uniform among all such pairs.
 
     An offset is drawn by the number of places it fits in, then one of the places.

@@ -1,0 +1,157 @@
+"""Leading eigenpairs of many symmetric operators at a time: `ops.eigen` for a GPU, in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cleave.ops.eigen import pseudo_random
+
+BLOCK = 4  # vectors a product: on a GPU as quick as one, for reading the matrix is what takes time
+CAPACITY = 96  # vectors of the search space before it is condensed
+KEPT = 32  # best Ritz vectors kept then
+FIRST, EVERY = 4, 3  # products before the first look at the pairs, and between two
+LIMIT = FIRST + 20 * EVERY  # products after which to give up
+Multiply = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class BatchedPairs:
+    values: np.ndarray  # (B, E + 1) float64, descending; the last one to a fifth of its distance
+    vectors: torch.Tensor  # (B, E, N) float64, orthonormal
+    residuals: np.ndarray  # (B, E) float64, |A y - mu y|, of one product more than the search
+    exact: np.ndarray  # (B,) bool; the rest of a problem's numbers means nothing where it is False
+
+
+def leading_pairs(
+    multiply: Multiply, deflated: torch.Tensor, count: int, tolerance: float
+) -> BatchedPairs:
+    """The `count` largest eigenvalues of B symmetric operators, and their vectors.
+
+    Block Lanczos with full orthogonalisation and true residuals, condensed to its best vectors when
+    the space is full (thick restart). The problems go in step, but each has a space of its own and
+    is done when its own pairs are: what else is in the batch changes nothing but round-off.
+
+    A block sees up to BLOCK copies of a repeated eigenvalue. The search ends when the eigenvalue
+    after the wanted ones is known to a fifth of its distance too, which tells whether it is a
+    repeat, as in `ops.eigen`.
+
+    Args:
+        multiply: (B, K, N) to (B, K, N) float64, each operator on its K rows.
+        deflated: (B, N) unit eigenvectors to leave out, which also name the device.
+        count: pairs wanted, below KEPT; N well above CAPACITY.
+        tolerance: largest |A y - mu y| of a wanted pair.
+    """
+    problems, n = deflated.shape
+    space = _SearchSpace(multiply, deflated)
+    values = np.ones((problems, count + 1))
+    vectors = deflated.new_zeros(problems, count, n)
+    exact = np.zeros(problems, bool)
+    block = _start(deflated)
+    for products in range(1, LIMIT + 1):
+        if space.size + BLOCK > CAPACITY:
+            block = space.rest(block)
+            space.condense()
+        block = space.add(block)
+        if products < FIRST or (products - FIRST) % EVERY or space.size <= count:
+            continue
+        found, weights = space.ritz(count + 1)
+        done = ~exact & _are_exact(found, space.residuals(found, weights), tolerance)
+        values[done] = found[done]
+        vectors[done] = space.vectors(weights)[done, :count]
+        exact |= done
+        if exact.all():
+            break
+    images = multiply(vectors) - torch.as_tensor(values[:, :count, None]).to(vectors) * vectors
+    residuals = torch.linalg.vector_norm(images, dim=2).cpu().numpy()
+    return BatchedPairs(values, vectors, residuals, exact & (residuals <= tolerance).all(1))
+
+
+def _start(deflated: torch.Tensor) -> torch.Tensor:
+    """(B, BLOCK, N): the same vectors without structure for every problem."""
+    problems, n = deflated.shape
+    rows = np.stack([pseudo_random(n, stream) for stream in range(BLOCK)])
+    return torch.as_tensor(rows).to(deflated).expand(problems, BLOCK, n)
+
+
+def _are_exact(values: np.ndarray, residuals: np.ndarray, tolerance: float) -> np.ndarray:
+    """(B,) bool from (B, E + 1): the wanted pairs to `tolerance`, the one after them roughly."""
+    rough = np.maximum(0.2 * (values[:, -2] - values[:, -1]), 1e-6)
+    return (residuals[:, :-1] <= tolerance).all(1) & (residuals[:, -1] <= rough)
+
+
+class _SearchSpace:
+    """Orthonormal vectors of each problem, their images, and the operator's projection.
+
+    A vector that is not new to its problem leaves a row of zeros, whose Ritz value is put last.
+    """
+
+    def __init__(self, multiply: Multiply, deflated: torch.Tensor):
+        problems, n = deflated.shape
+        self._multiply, self._deflated = multiply, deflated[:, None]
+        self._vectors = deflated.new_zeros(problems, CAPACITY, n)
+        self._images = deflated.new_zeros(problems, CAPACITY, n)
+        self._projection = deflated.new_zeros(problems, CAPACITY, CAPACITY)
+        self.size = 0
+
+    def add(self, block: torch.Tensor) -> torch.Tensor:
+        """Adds the part of (B, BLOCK, N) that is new; the image of it, which is the next block."""
+        first = self.size
+        for k in range(BLOCK):
+            row = block[:, k : k + 1]
+            before = torch.linalg.vector_norm(row, dim=2, keepdim=True)
+            row = self.rest(row)
+            norm = torch.linalg.vector_norm(row, dim=2, keepdim=True)
+            row = torch.where(norm > 1e-9 * before, row / norm, 0.0)
+            self._vectors[:, self.size] = row[:, 0]  # from here on `rest` knows it
+            self.size += 1
+        new = slice(first, self.size)
+        images = self._multiply(self._vectors[:, new])
+        self._images[:, new] = images
+        columns = self._vectors[:, : self.size] @ images.mT
+        self._projection[:, : self.size, new] = columns
+        self._projection[:, new, : self.size] = columns.mT
+        lost = (self._vectors[:, new].abs().amax(2) == 0).to(columns.dtype)
+        self._projection.diagonal(dim1=1, dim2=2)[:, new] -= 3 * lost  # no operator reaches -2
+        return images
+
+    def rest(self, block: torch.Tensor) -> torch.Tensor:
+        """What the space does not hold of (B, K, N)."""
+        known = self._vectors[:, : self.size]
+        for _ in range(2):  # twice is enough (Kahan and Parlett): once loses half of the digits
+            block = block - (block @ self._deflated.mT) @ self._deflated
+            block = block - (block @ known.mT) @ known
+        return block
+
+    def ritz(self, count: int) -> tuple[np.ndarray, torch.Tensor]:
+        """The largest Ritz values (B, count), descending, and the weights of their vectors.
+
+        LAPACK solves these small problems sooner than a GPU would, and the same everywhere.
+        """
+        projection = self._projection[:, : self.size, : self.size].cpu().numpy()
+        values, weights = np.linalg.eigh(projection)
+        weights = np.ascontiguousarray(weights.swapaxes(1, 2)[:, : -count - 1 : -1])
+        return values[:, : -count - 1 : -1], torch.as_tensor(weights).to(self._vectors)
+
+    def vectors(self, weights: torch.Tensor) -> torch.Tensor:
+        """(B, K, N): the vectors with the given weights."""
+        return weights @ self._vectors[:, : self.size]
+
+    def residuals(self, values: np.ndarray, weights: torch.Tensor) -> np.ndarray:
+        """(B, K): |A y - mu y|."""
+        values = torch.as_tensor(values[:, :, None].copy()).to(weights)
+        rest = weights @ self._images[:, : self.size] - values * self.vectors(weights)
+        return torch.linalg.vector_norm(rest, dim=2).cpu().numpy()
+
+    def condense(self) -> None:
+        values, weights = self.ritz(KEPT)
+        images = weights @ self._images[:, : self.size]
+        self._vectors[:, :KEPT] = self.vectors(weights)
+        self._images[:, :KEPT] = images
+        self._projection.zero_()
+        diagonal = self._projection.diagonal(dim1=1, dim2=2)
+        diagonal[:, :KEPT] = torch.as_tensor(values.copy()).to(weights)
+        self.size = KEPT
