@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import pytest
 import yaml
+from config_places import changed
 
 from cleave import config
 from cleave.references import names_in
@@ -140,12 +141,8 @@ def test_a_longer_ring_is_refused(composed):
     ],
 )
 def test_refused(raw, path, value, expected):
-    place = raw
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
     with pytest.raises(ConfigError) as error:
-        config.load(raw)
+        config.load(changed(raw, path, value))
     assert expected in str(error.value)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import datetime
 import json
 import os
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from config_places import changed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,15 +72,6 @@ def configs() -> dict[str, tuple[dict, tuple[tuple, ...]]]:
     """A config for each kind of section with everything in it, and its places."""
     filled = {n: full(yaml.safe_load((FOLDER / f"{n}.yaml").read_text())) for n in NAMES}
     return {name: (raw, tuple(places(raw))) for name, raw in filled.items()}
-
-
-def changed(raw: dict, path: tuple, value: Any) -> dict:
-    raw = copy.deepcopy(raw)
-    at = raw
-    for key in path[:-1]:
-        at = at[key]
-    at[path[-1]] = value
-    return raw
 
 
 def test_the_configs_name_every_kind_of_section_and_hundreds_of_places():

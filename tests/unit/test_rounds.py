@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from config_places import changed
 
 from cleave import config
 from cleave.rounds import merged, parse
@@ -137,12 +138,8 @@ def test_labels_are_made_by_the_detector_of_the_round_before(raw):
     ],
 )  # fmt: skip
 def test_refused_by_the_config(raw, path, value, expected):
-    place = raw
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
     with pytest.raises(ConfigError) as error:
-        config.load(raw)
+        config.load(changed(raw, path, value))
     assert expected in str(error.value)
 
 
