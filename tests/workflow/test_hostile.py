@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from conftest import Project
 from PIL import Image
 
+from cleave.cli import main
 from cleave.io.shards import names, shard_of
 
 pytestmark = pytest.mark.workflow
@@ -38,6 +40,11 @@ if sys.orig_argv[2:3] == ["features"]:
     pages = int(open("/proc/self/statm").read().split()[0])
     limit = pages * resource.getpagesize() + (130 << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+"""
+DEATH = """
+import os, sys
+if sys.orig_argv[2:3] == ["features"]:
+    os.kill(os.getpid(), {signal})
 """
 CHANGE = """
 import pathlib, sys
@@ -120,6 +127,34 @@ def test_a_worker_without_memory_costs_its_own_shard(undisturbed, project, monke
     monkeypatch.delenv("PYTHONPATH")
     project.snakemake()
     assert project.artifacts() == undisturbed.artifacts()
+
+
+@pytest.mark.parametrize(
+    ("blow", "cause"),
+    [
+        (signal.SIGKILL, "cleave: error: killed (SIGKILL), as the system does where memory is"),
+        (signal.SIGSEGV, "cleave: error: crashed (SIGSEGV) outside of Python; this is a bug"),
+    ],
+)
+def test_a_killed_worker_has_its_cause_in_its_log(
+    undisturbed, project, monkeypatch, tmp_path, capsys, blow, cause
+):
+    """It cannot say it itself: its shell does, in the log and not beside it."""
+    strike(monkeypatch, tmp_path / "fault", DEATH.format(signal=int(blow)))
+    target = of("light", "features/colour", "h5")
+    printed = project.snakemake(f"results/{target}", check=False)
+    log = (project.results / f"logs/{target}.log").read_text().splitlines()
+    assert len(log) == 1
+    assert log[0].startswith(cause)
+    assert log[0] in printed
+    assert not (project.results / target).exists()
+    assert main(["status", "--directory", str(project.folder)]) == 0
+    assert f"failed: results/{target}: {cause.removeprefix('cleave: error: ')}" in (
+        capsys.readouterr().out
+    )
+    monkeypatch.delenv("PYTHONPATH")
+    project.snakemake(f"results/{target}")
+    assert project.paths()[target].read_bytes() == undisturbed.paths()[target].read_bytes()
 
 
 def test_a_photo_that_changes_in_mid_run(undisturbed, project, monkeypatch, tmp_path):
