@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TINY = REPOSITORY / "tests" / "configs" / "tiny.yaml"
+CONFIGS = REPOSITORY / "tests" / "configs"
+TINY = CONFIGS / "tiny.yaml"
 RAISED = "from cleave.stages.versions import VERSIONS; VERSIONS[{stage!r}] += 1; "
 START = "import sys; from snakemake.cli import main; sys.exit(main())"
 
@@ -52,6 +53,17 @@ class Project:
         config = self.config
         edit(config)
         self.write(config)
+
+    def set(self, path: str, value: object) -> None:
+        """Another value at a place of the config, its keys joined by dots."""
+        *outer, key = path.split(".")
+
+        def edit(place: dict) -> None:
+            for name in outer:
+                place = place[name]
+            place[key] = value
+
+        self.change(edit)
 
     def start(self, *arguments: str, cores: int = 2, before: str = "", **options):
         """Snakemake in a process group of its own, as in a terminal; `before` is Python."""
@@ -105,13 +117,18 @@ def with_networks() -> dict:
     return config
 
 
+def run_to_end(config: Path, folder: Path) -> Project:
+    """A project of a config of this repository, with all results."""
+    made = Project(folder)
+    shutil.copy(config, made.config_file)
+    made.snakemake()
+    return made
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
     """The tiny config, run to the end. Do not change it: copy it with `project`."""
-    made = Project(tmp_path_factory.mktemp("finished"))
-    shutil.copy(TINY, made.config_file)
-    made.snakemake()
-    return made
+    return run_to_end(TINY, tmp_path_factory.mktemp("finished"))
 
 
 def copied(project: Project, folder: Path) -> Project:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import shutil
 
 import pytest
-from conftest import REPOSITORY, Project, copied
+from conftest import CONFIGS, Project, copied, run_to_end
 
 pytestmark = pytest.mark.workflow
 
@@ -23,10 +22,8 @@ def follows(name: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory) -> Project:
-    made = Project(tmp_path_factory.mktemp("neighbour_lda"))
-    shutil.copy(REPOSITORY / "tests/configs/neighbour_lda.yaml", made.config_file)
-    made.snakemake()
-    return made
+    folder = tmp_path_factory.mktemp("neighbour_lda")
+    return run_to_end(CONFIGS / "neighbour_lda.yaml", folder)
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ import subprocess
 import time
 
 import pytest
-import yaml
-from conftest import DEADLINE, REPOSITORY, Project, copied, wait_for
+from conftest import CONFIGS, DEADLINE, Project, copied, run_to_end, wait_for
 
 pytestmark = pytest.mark.workflow
 
@@ -35,10 +34,7 @@ ROUND0 = {WEIGHTS[0]} | predicted(0) | ROUND1
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory) -> Project:
-    project = Project(tmp_path_factory.mktemp("learner") / "finished")
-    project.write(yaml.safe_load((REPOSITORY / "tests/configs/learner.yaml").read_text()))
-    project.snakemake()
-    return project
+    return run_to_end(CONFIGS / "learner.yaml", tmp_path_factory.mktemp("learner"))
 
 
 @pytest.fixture
@@ -77,13 +73,7 @@ def test_a_finished_run_plans_nothing_and_says_what_it_trained_on(learned):
     ],
 )  # fmt: skip
 def test_a_change_trains_only_what_reads_it(project, path, value, expected):
-    def edit(config):
-        *places, key = path.split(".")
-        for place in places:
-            config = config[place]
-        config[key] = value
-
-    project.change(edit)
+    project.set(path, value)
     assert project.planned() == expected
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
-from conftest import REPOSITORY, Project, copied
+from conftest import CONFIGS, Project, copied, run_to_end
 
 pytestmark = pytest.mark.workflow
 
@@ -23,10 +21,7 @@ FOLLOWS = RESULTS | {
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory) -> Project:
-    made = Project(tmp_path_factory.mktemp("pretrained"))
-    shutil.copy(REPOSITORY / "tests/configs/pretrain.yaml", made.config_file)
-    made.snakemake()
-    return made
+    return run_to_end(CONFIGS / "pretrain.yaml", tmp_path_factory.mktemp("pretrained"))
 
 
 @pytest.fixture
@@ -44,22 +39,16 @@ def test_folder_holds_the_weights_their_metrics_and_exports_alone(pretrained):
 
 
 def test_changed_pretraining_reruns_what_follows_alone(project):
-    config = project.config
-    config["pretrain"]["tiny"]["distil"]["momentum"] = 0.9
-    project.write(config)
+    project.set("pretrain.tiny.distil.momentum", 0.9)
     assert project.planned() == {WEIGHTS} | FOLLOWS
 
 
 def test_changed_use_trains_nothing(project):
-    config = project.config
-    config["features"]["rotary"]["facet"] = "query"
-    config["graphs"]["rotary"]["facet"] = "query"
-    project.write(config)
+    for kind in ("features", "graphs"):
+        project.set(f"{kind}.rotary.facet", "query")
     assert project.planned() == FOLLOWS
 
 
 def test_changed_other_features_train_nothing(project):
-    config = project.config
-    config["features"]["colour"]["position_weight"] = 0.5
-    project.write(config)
+    project.set("features.colour.position_weight", 0.5)
     assert project.planned() == {path.replace("rotary", "colour") for path in FOLLOWS}

@@ -86,12 +86,7 @@ def test_nothing_changed_plans_nothing(project):
     ],
 )
 def test_changed_value_reruns_what_reads_it_and_what_follows(project, path, value, expected):
-    kind, name, *field = path.split(".")
-
-    def edit(config):
-        (config[kind][name] if field else config[kind])[field[0] if field else name] = value
-
-    project.change(edit)
+    project.set(path, value)
     assert project.planned() == expected
 
 
