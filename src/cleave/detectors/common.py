@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -142,6 +142,11 @@ class Detector(Common):
         network = self.network(self.plain_losses)  # losses are not asked for
         self.resume(network, Path(checkpoint))
         return self.found(network, images, batch, device)
+
+
+def settings_of(section: Detector, kind: type) -> dict[str, Any]:
+    """What a section says to the fields of `kind`, a class that it inherits from."""
+    return {field.name: getattr(section, field.name) for field in fields(kind)}
 
 
 def fit(

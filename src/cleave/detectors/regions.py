@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from cleave.detectors.common import Detector
+from cleave.detectors.common import Detector, settings_of
 from cleave.rcnn.settings import Architecture, Losses, Parts
 from cleave.types import Image, MaskSet
 
@@ -35,8 +35,7 @@ class RegionDetector(Detector, Parts):
     @property
     def architecture(self) -> Architecture:
         """What the network is built from."""
-        shared = {field.name: getattr(self, field.name) for field in fields(Parts)}
-        return Architecture(**shared, ious=self.stages)
+        return Architecture(**settings_of(self, Parts), ious=self.stages)
 
     def network(self, losses: Losses) -> RCNN:
         from cleave.rcnn.network import build

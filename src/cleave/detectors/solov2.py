@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Len
 
-from cleave.detectors.common import Detector
+from cleave.detectors.common import Detector, settings_of
 from cleave.networks.settings import Count
 from cleave.solo.settings import Architecture, Losses, Sizes
 from cleave.types import Image, MaskSet
@@ -33,7 +33,7 @@ class SOLOv2(Detector, Architecture):
     @property
     def architecture(self) -> Architecture:
         """What the network is built from."""
-        return Architecture(**{f.name: getattr(self, f.name) for f in fields(Architecture)})
+        return Architecture(**settings_of(self, Architecture))
 
     def network(self, losses: Losses) -> Network:
         from cleave.solo.network import build
