@@ -158,7 +158,8 @@ def _run_stage(options: argparse.Namespace) -> None:
     from cleave.stages.job import Job
 
     inputs = {name: tuple(getattr(options, name)) for name in INPUTS}
-    job = Job(options.stage, options.spec, options.version, inputs, options.output)
+    what = (options.stage, options.spec, options.version)
+    job = Job(*what, inputs, options.output, options.gpus)
     with claimed(options.gpus):
         importlib.import_module(f"cleave.stages.{options.stage}").run(job)
 

@@ -304,6 +304,6 @@ def test_random_numbers_depend_on_the_image_alone():
 
 def test_every_stage_has_a_version_and_every_version_a_stage():
     folder = Path(depth.__file__).parent
-    shared = {"__init__", "job", "unfinished", "versions"}
+    shared = {"__init__", "job", "together", "unfinished", "versions"}
     assert {path.stem for path in folder.glob("*.py")} - shared == set(VERSIONS)
     assert all(isinstance(version, int) for version in VERSIONS.values())

@@ -35,7 +35,19 @@ def test_jobs_side_by_side_get_distinct_devices_and_a_cap_lets_one_run_at_a_time
     assert not any("waiting" in log.read_text() for log in networks.results.rglob("*.log"))
 
 
+def asking(printed: str, gpus: int) -> set[str]:
+    """Stages whose commands ask for so many devices."""
+    return set(re.findall(rf"cleave (\w+) .* --gpus {gpus} ", printed))
+
+
 def test_only_jobs_with_a_network_ask_for_a_device(networks):
     printed = networks.snakemake("--dry-run", "--printshellcmds")
-    assert set(re.findall(r"cleave (\w+) .* --gpus 1 ", printed)) == {"features"}
-    assert set(re.findall(r"cleave (\w+) .* --gpus 0 ", printed)) == {"depth"}
+    assert asking(printed, 1) == {"features"}
+    assert asking(printed, 0) == {"depth", "graphs", "masks"}
+
+
+def test_graphs_and_masks_get_devices_if_told_so_and_nothing_is_made_anew_for_it(project):
+    cuts = ("--set-resources", "graphs:gpu=1", "masks:gpu=1")
+    printed = project.snakemake("--dry-run", "--printshellcmds", "--forceall", *cuts)
+    assert asking(printed, 1) == {"graphs", "masks"}
+    assert "Nothing to be done" in project.snakemake("--dry-run", *cuts)

@@ -14,10 +14,12 @@ rule masks:
         masks=one_of("masks"),
     conda:
         "../../envs/cleave.yaml"
+    resources:
+        gpu=0,  # --set-resources masks:gpu=1 gives each job one; see the README
     params:
         spec=spec("masks", "masks"),
         version=VERSIONS["masks"],
     shell:
-        "cleave masks --spec {params.spec:q} --version {params.version}"
+        "cleave masks --spec {params.spec:q} --version {params.version} --gpus {resources.gpu}"
         " --images {input.images:q} --features {input.features:q} --depth {input.depth:q}"
         " --graphs {input.graphs:q} --masks {input.masks:q} --output {output:q} > {log:q} 2>&1"

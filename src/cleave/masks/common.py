@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 
 import numpy as np
 
 from cleave.io.images import resize
 from cleave.ops import bits, ncut
-from cleave.ops.ncut import Bipartition
+from cleave.ops.ncut import Bipartition, Spectrum
 from cleave.ops.refine import Refinement, refine
 from cleave.types import Array, MaskSet, PatchGraph, Scene, Size
+
+Solve = Callable[[Array, int, float], Spectrum]  # edges, N, floor
+_SOLVER: ContextVar[Solve | None] = ContextVar("solver", default=None)
+
+
+@contextlib.contextmanager
+def solved_by(solver: Solve) -> Iterator[None]:
+    """Within it, and in this thread alone, cuts ask `solver` instead of `ops.ncut.spectrum`.
+
+    For a solver that answers many scenes at once (`stages.masks`).
+    """
+    token = _SOLVER.set(solver)
+    try:
+        yield
+    finally:
+        _SOLVER.reset(token)
 
 
 def eigenvector(graph: PatchGraph, painted: Array | None = None) -> Array | None:
@@ -31,13 +49,18 @@ def eigenvector(graph: PatchGraph, painted: Array | None = None) -> Array | None
         if graph.eigenvectors is not None:
             vector = graph.eigenvectors[0]
         else:
-            vector = ncut.spectrum(graph.edges, graph.edges.shape[0], graph.floor).vectors[0]
+            vector = _spectrum(graph.edges, graph.floor).vectors[0]
     elif painted.all():
         return None
     else:
         edges = bits.clear(graph.edges, painted.reshape(-1))
-        vector = ncut.spectrum(edges, painted.size, graph.floor).vectors[0]
+        vector = _spectrum(edges, graph.floor).vectors[0]
     return vector if vector.any() else None  # zeros: `spectrum` found no cut
+
+
+def _spectrum(edges: Array, floor: float) -> Spectrum:
+    solver = _SOLVER.get() or ncut.spectrum
+    return solver(edges, len(edges), floor)
 
 
 class Bisector:

@@ -36,6 +36,7 @@ class Job:
     version: int
     inputs: Mapping[str, tuple[Path, ...]]
     output: Path
+    gpus: int = 0  # given to this job alone by the scheduler; changes how it works, not what comes
 
     def input(self, name: str) -> Path:
         """The one file given under `name`.

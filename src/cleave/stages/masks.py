@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from cleave.io.artifacts import unpack_depth, unpack_features, unpack_graph
 from cleave.io.coco import read_masks, write_masks
+from cleave.io.device import device, inference
 from cleave.io.images import ImageRecord
 from cleave.io.store import read_shard
+from cleave.masks.common import solved_by
+from cleave.ops.ncut import Spectrum
 from cleave.references import NEEDS
 from cleave.registry import make
-from cleave.stages.job import Job, log, open_images, progress
-from cleave.types import Image, MaskSet, Scene
+from cleave.stages.job import Job, log, open_images
+from cleave.stages.together import TOGETHER, Ask, given_gpu, in_lockstep, in_turn, windows
+from cleave.types import Array, Image, MaskSet, Scene
 
 Part = Callable[[str], Any]  # image id to what a scene holds of it
+Cut = Callable[[ImageRecord], MaskSet]
+Problem = tuple[Array, int, float]  # edges, N, floor
 _UNPACK = {"features": unpack_features, "graphs": unpack_graph, "depth": unpack_depth}
 
 
@@ -29,20 +35,47 @@ def run(job: Job) -> None:
     refines = getattr(method, "refine", None) != "none"  # else only the size of the image counts
     notes: Counter[str] = Counter()
 
-    def cut(record: ImageRecord) -> tuple[str, MaskSet]:
+    def cut(record: ImageRecord) -> MaskSet:
         parts = {need: part(record.id) for need, part in readers.items()}
         image = dataset.read(record) if refines else _blank(record)
         masks = method(Scene(image, **parts))
         notes.update(masks.notes)
-        return record.id, masks
+        return masks
 
     with contextlib.ExitStack() as stack:
         readers = {need: _reader(job, need, stack) for need in method.needs}
-        found: Iterator[tuple[str, MaskSet]] = map(cut, progress(job, shard))
+        cuts = (_on_gpu if given_gpu(job) else map)(cut, shard.records)
+        found = ((record.id, masks) for record, masks in in_turn(job, shard, cuts))
         write_masks(job.output, shard.records, found, dataset=shard.spec, **job.attributes)
     if shard.records:
         means = (f"{key} {value / len(shard.records):.3g}" for key, value in sorted(notes.items()))
         log.info("masks, mean an image: %s", ", ".join(means))
+
+
+def _on_gpu(cut: Cut, records: Sequence[ImageRecord]) -> Iterator[MaskSet]:
+    """The masks in the order of the images; the eigenproblems of many scenes solved together."""
+    from cleave.ops.batched.ncut import Solver
+
+    solver = Solver(device())
+
+    def cut_asking(ask: Ask, record: ImageRecord) -> MaskSet:
+        with solved_by(lambda *problem: ask(problem)):
+            return cut(record)
+
+    def solve(problems: Sequence[Problem]) -> list[Spectrum]:
+        alike = defaultdict(list)
+        for place, (_, *kind) in enumerate(problems):
+            alike[tuple(kind)].append(place)
+        found = {}
+        for kind, places in alike.items():
+            with inference():
+                spectra = solver.spectra([problems[place][0] for place in places], *kind)
+            found |= zip(places, spectra, strict=True)
+        return [found[place] for place in range(len(problems))]
+
+    for window in windows(records, TOGETHER):
+        yield from in_lockstep(cut_asking, window, solve)
+    log.info("eigenproblems: %s", solver.summary())
 
 
 def _reader(job: Job, need: str, stack: contextlib.ExitStack) -> Part:
