@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Interval, Le, Len
 
 from cleave.masks.cascadepsp import SAW_LABELS, cascadepsp
 from cleave.masks.windows import refine_in_windows
+from cleave.ops.boxes import bounds
 from cleave.ops.facets import patch_features
 from cleave.ops.hierarchy import levels, merge_regions, parents_of, window_nms
 from cleave.ops.refine import Refinement
@@ -121,8 +122,7 @@ class DivideConquer:
         Returns:
             (K, h, w) bool, largest first.
         """
-        rows, columns = (np.flatnonzero(cover.any(axis)) for axis in (1, 0))
-        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        box = bounds(cover)
         inside = cover[box] >= 0.5 if self.within == "mask" else None
         merges = merge_regions(features[box], inside=inside, lowest=self.thresholds[-1])
         found = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cleave.io.images import resize
+from cleave.ops.boxes import bounds
 from cleave.ops.refine import FilterMaker, Refinement, refine
 from cleave.types import Array, Size
 
@@ -49,7 +50,7 @@ def refine_in_windows(
 
 def _window(mask: Array) -> tuple[slice, slice]:
     """Rows and columns within a box's longer side of its centre (cascadepsp.py:32-36)."""
-    ends = [np.flatnonzero(mask.any(axis))[[0, -1]] + (0, 1) for axis in (1, 0)]
+    ends = [(along.start, along.stop) for along in bounds(mask)]
     reach = max(high - low for low, high in ends)
     return tuple(
         slice(int(max(0, (low + high) / 2 - reach)), int(min(length, (low + high) / 2 + reach)))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cleave.ops.boxes import bounds
 from cleave.ops.nms import greedy_nms
 from cleave.types import Array, DataError
 
@@ -226,10 +227,9 @@ def parents_of(masks: Array, coverage: float = 0.9) -> Array:
     words, parents = words[order], np.full(len(masks), -1, np.int64)
     for place, index in enumerate(order):
         larger = np.searchsorted(areas[order], areas[index], side="right")
-        rows, columns = (np.flatnonzero(words[place].any(axis)) for axis in (1, 0))
-        if not len(rows):
+        if not areas[index]:
             continue
-        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        box = bounds(words[place])
         shared = np.bitwise_count(words[(slice(larger, None), *box)] & words[(place, *box)])
         holds = shared.sum((1, 2), dtype=np.int64) > coverage * areas[index]
         if holds.any():

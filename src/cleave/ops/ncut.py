@@ -10,6 +10,7 @@ import numpy as np
 import scipy.linalg
 
 from cleave.ops import bits
+from cleave.ops.boxes import CORNERS
 from cleave.ops.eigen import LeadingPairs, leading_pairs, pseudo_random
 from cleave.types import Size
 
@@ -211,7 +212,7 @@ def orient(vector: np.ndarray, grid: Size) -> Bipartition:
     if not vector.any():
         return Bipartition(vector, np.zeros(len(vector), bool), 0)
     foreground = bipartition(vector)
-    corners = foreground.reshape(grid)[[0, 0, -1, -1], [0, -1, 0, -1]].sum()
+    corners = foreground.reshape(grid)[CORNERS].sum()
     if corners >= 3 or not foreground[peak(np.abs(vector))]:
         vector, foreground = -vector, ~foreground
     return Bipartition(vector, foreground, peak(vector))

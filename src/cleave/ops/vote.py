@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cleave.ops import components
-
-CORNERS = ([0, 0, -1, -1], [0, -1, 0, -1])
+from cleave.ops.boxes import CORNERS, bounds
 
 
 class Group(NamedTuple):
@@ -42,8 +41,7 @@ def proposals(
             continue
         for part in range(1, count + 1):
             shape = parts == part
-            rows, columns = np.flatnonzero(shape.any(1)), np.flatnonzero(shape.any(0))
-            if rows[-1] - rows[0] + 1 >= side or columns[-1] - columns[0] + 1 >= side:
+            if max(along.stop - along.start for along in bounds(shape)) >= side:
                 found.append(shape)
     return found
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cleave.ops import rle
+from cleave.ops.boxes import bounds
 from cleave.types import Array, DataError, Size
 
 Json = dict[str, Any]
@@ -62,8 +63,8 @@ class Truth:
         """Truth from (G, H, W) bool masks, none of them empty; by default none is a crowd."""
         boxes = np.zeros((len(masks), 4))
         for i, mask in enumerate(masks):
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            boxes[i] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+            rows, columns = bounds(mask)
+            boxes[i] = columns.start, rows.start, columns.stop, rows.stop
         return cls(
             size,
             boxes,
