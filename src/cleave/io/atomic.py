@@ -24,8 +24,10 @@ _REFUSED = {
     errno.EFBIG: f"raise the limit on the size of a file (ulimit -f), {_AGAIN}",
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHTS),
 }
-_SEAL = re.compile(rb',\s*"crc32":\s*"([0-9a-f]{8})"\s*}\s*\Z')
+_SEAL = re.compile(rb',\s*"crc32":\s*"([0-9a-f]{8})"(\s*}\s*\]?\s*)\Z')
 _SEAL_LENGTH = 64  # bytes at the end of a file among which its seal is looked for
+_DAMAGED = "its checksum is of other bytes: it was damaged, or edited"
+_BLOCK = 1 << 20  # bytes
 
 
 @contextlib.contextmanager
@@ -108,8 +110,31 @@ def write_json(path: Path, value: Any, *, indent: int | None = None, seal: bool 
 
 
 def sealing(checksum: int) -> str:
-    """How a sealed file ends, after all its other keys and values: their checksum."""
+    """How a sealed file ends, after all its other keys and values: their checksum.
+
+    The file is a mapping, or a list whose last element is one; then "]" follows.
+    """
     return f',"crc32":"{checksum:08x}"}}'
+
+
+def require_whole(path: Path) -> None:
+    """Compares the checksum of a sealed file too large for `read_json`; one without it passes.
+
+    Raises:
+        DataError: the file is not what was written.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        start = max(0, file.seek(0, os.SEEK_END) - _SEAL_LENGTH)
+        file.seek(start)
+        if not (seal := _SEAL.search(file.read())):
+            return
+        left, checksum = start + seal.start(), 0
+        file.seek(0)
+        while left and (block := file.read(min(left, _BLOCK))):
+            left, checksum = left - len(block), zlib.crc32(block, checksum)
+    if checksum != int(seal[1], 16):
+        raise DataError(f"{path}: {_DAMAGED}; delete it to redo it")
 
 
 def read_json(path: Path) -> Any:
@@ -125,7 +150,7 @@ def read_json(path: Path) -> Any:
         if not (seal := _SEAL.search(data, max(0, len(data) - _SEAL_LENGTH))):
             return json.loads(data)
         if zlib.crc32(memoryview(data)[: seal.start()]) != int(seal[1], 16):
-            raise ValueError("its checksum is of other bytes: it was damaged, or edited")
-        return json.loads(data[: seal.start()] + b"}")
+            raise ValueError(_DAMAGED)
+        return json.loads(data[: seal.start()] + seal[2])
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not readable as JSON ({error}); delete it to redo it") from None

@@ -236,33 +236,42 @@ def merge(
             _write_joined(file, spool, info)
 
 
+class _Sealed:
+    """Text on its way to a file that ends with the text's checksum."""
+
+    def __init__(self, file: IO[str]):
+        self._file, self._checksum = file, 0
+
+    def write(self, text: str) -> None:
+        self._checksum = zlib.crc32(text.encode("ascii"), self._checksum)
+        self._file.write(text)
+
+    def end(self, closing: str) -> None:
+        """Closes the outermost, or the last, mapping; then comes `closing`."""
+        self._file.write(sealing(self._checksum) + closing)
+
+
 def _write_joined(file: IO[str], spool: _Spool, info: Json) -> None:
-    checksum = 0
-
-    def write(text: str) -> None:
-        nonlocal checksum
-        checksum = zlib.crc32(text.encode("ascii"), checksum)
-        file.write(text)
-
-    write('{"annotations":[')
-    number = 0
+    sealed, number = _Sealed(file), 0
+    sealed.write('{"annotations":[')
     for _, found in spool:
         for annotation in found:
-            write("," if number else "")
+            sealed.write("," if number else "")
             number += 1
-            write(_dump(annotation | {"id": number}))
-    write(f'],"categories":{_dump(CATEGORIES)},"images":[')
+            sealed.write(_dump(annotation | {"id": number}))
+    sealed.write(f'],"categories":{_dump(CATEGORIES)},"images":[')
     for position, (image, _) in enumerate(spool):
-        write(("," if position else "") + _dump(image))
-    write(f'],"info":{_dump(info)}')
-    file.write(sealing(checksum) + "\n")
+        sealed.write(("," if position else "") + _dump(image))
+    sealed.write(f'],"info":{_dump(info)}')
+    sealed.end("\n")
 
 
 def write_predictions(paths: Sequence[Path], output: Path) -> None:
     """Mask files as a plain COCO results list, for `COCO.loadRes` and evaluators from outside.
 
     Parents come along, for the hierarchy's metrics: an index among the results of the image; and
-    labels, for the benchmark of instance-ness: the number of clusters.
+    labels, for the benchmark of instance-ness: the number of clusters. The last result carries the
+    checksum of all that stands before it, as a key that other readers pass over.
     """
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -287,15 +296,18 @@ def write_results(
 
 def _write_results(output: Path, images: Iterable[tuple[int, Sequence[Json]]]) -> None:
     kept = ("area", "bbox", "category_id", "label", "parent", "score", "segmentation")
-    with replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        separator = "["
+    with replacing(output) as temporary, open(temporary, "w", encoding="ascii") as file:
+        sealed, separator = _Sealed(file), "["
         for number, annotations_of_image in images:
             for annotation in annotations_of_image:
                 result = {name: annotation[name] for name in kept if name in annotation}
                 result["image_id"] = number
-                file.write(separator + _dump(result))
-                separator = ","
-        file.write(("[" if separator == "[" else "") + "]\n")
+                sealed.write(separator + _dump(result).removesuffix("}"))
+                separator = "},"
+        if separator == "[":
+            file.write("[]\n")
+        else:
+            sealed.end("]\n")
 
 
 class _Spool:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cleave.io.atomic import require_whole
 from cleave.io.coco import decode_annotations
 from cleave.io.images import ImageRecord
 from cleave.types import DataError, MaskSet
@@ -33,14 +34,15 @@ class ResultFile(Mapping[str, MaskSet]):
             records: every image of the data set; those without a result have no masks.
 
         Raises:
-            DataError: not a results list, a result without a mask, or a result for an image that
-                is not among the records.
+            DataError: not a results list, damaged, a result without a mask, or a result for an
+                image that is not among the records.
         """
         self._path = Path(path)
         self._records = {record.id: record for record in records}
         self._places: dict[int, list[tuple[int, int]]] = defaultdict(list)  # first byte, past last
         before = None
         try:
+            require_whole(self._path)
             for start, end, result in _results(self._path):
                 if not {"image_id", "segmentation", "score"} <= result.keys():
                     raise ValueError("a result needs image_id, segmentation and score")
@@ -80,12 +82,19 @@ class ResultFile(Mapping[str, MaskSet]):
         return len(self._records)
 
     def annotations(self, image_id: str) -> list[Json]:
-        """The results of one image in the order of the file, undecoded."""
+        """The results of one image in the order of the file, undecoded.
+
+        Raises:
+            DataError: a text that is no text.
+        """
         found: list[Json] = []
         with open(self._path, "rb") as file:
             for start, end in self._places.get(self._records[image_id].number, ()):
                 file.seek(start)
-                found += json.loads(b"[" + file.read(end - start) + b"]")
+                try:
+                    found += json.loads(b"[" + file.read(end - start) + b"]")
+                except ValueError as error:
+                    raise DataError(f"{self._path}: {error}; delete it to redo it") from None
         return [_with_extent(result) for result in found]
 
 
@@ -116,6 +125,7 @@ def _with_extent(result: Json) -> Json:
     """A COCO result with `area` and `bbox`, which other detectors leave out."""
     from pycocotools import mask as coco
 
+    result.pop("crc32", None)  # of the file, in its last result
     segmentation = result["segmentation"]
     result["score"] = float(result["score"])
     if "area" not in result:
