@@ -46,6 +46,23 @@ def learned(tmp_path_factory) -> Job:
     return one
 
 
+def test_a_flipped_bit_in_the_weights_is_noticed_or_harmless(learned, tmp_path):
+    path, whole, errors = tmp_path / "a.safetensors", learned.output.read_bytes(), []
+    expected = load(learned.output)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    places = [*range(0, header, 5), *range(header, len(whole), len(whole) // 60)]
+    for i, place in enumerate(places):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << i % 8
+        path.write_bytes(damaged)
+        try:
+            np.testing.assert_equal(vars(load(path)), vars(expected))
+        except DataError as error:
+            errors.append(str(error))
+    assert all(str(path) in error for error in errors)
+    assert len(errors) > len(places) - 12
+
+
 def photo(seed=0, height=50, width=70) -> Image:
     rng = np.random.default_rng(seed)
     return Image("a", rng.integers(0, 256, (height, width, 3), dtype=np.uint8))

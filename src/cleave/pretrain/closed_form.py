@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cleave.io.atomic import replacing
+from cleave.io.seals import UNSEALED, require_whole, seal
 from cleave.io.weights import check_sha256, summarise
 from cleave.ops import dictionary
 from cleave.ops.texture import CHANNELS, standardised, texture
@@ -76,11 +77,11 @@ def save(weights: ClosedForm, path: Path, **attributes: Any) -> None:
     from safetensors.numpy import save_file
 
     tensors = {f.name: np.ascontiguousarray(getattr(weights, f.name)) for f in fields(weights)}
+    header = {"format": FORMAT} | attributes | UNSEALED
     with replacing(Path(path)) as temporary:
         # one key: safetensors keeps its metadata in a hash map, of no fixed order
-        save_file(
-            tensors, temporary, metadata={"cleave": canonical({"format": FORMAT} | attributes)}
-        )
+        save_file(tensors, temporary, metadata={"cleave": canonical(header)})
+        seal(temporary)
 
 
 def load(path: Path, digest: str | None = None) -> ClosedForm:
@@ -90,7 +91,7 @@ def load(path: Path, digest: str | None = None) -> ClosedForm:
         digest: expected sha256 in hexadecimal; None for a file that the workflow itself tracks.
 
     Raises:
-        DataError: another digest, or not such a file.
+        DataError: another digest, damaged, or not such a file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -99,6 +100,7 @@ def load(path: Path, digest: str | None = None) -> ClosedForm:
         raise DataError(f"weights {path}: no such file")
     if digest is not None:
         check_sha256(path, digest)
+    require_whole(path)
     names = {field.name for field in fields(ClosedForm)}
     try:
         with safe_open(path, framework="np") as file:

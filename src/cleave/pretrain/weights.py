@@ -10,6 +10,7 @@ import torch
 from pydantic import TypeAdapter
 
 from cleave.io.atomic import replacing
+from cleave.io.seals import UNSEALED, require_whole, seal
 from cleave.io.weights import check_sha256, read_tensors, sha256, summarise
 from cleave.pretrain.config import Architecture
 from cleave.pretrain.model import RotaryVit
@@ -38,10 +39,11 @@ def save(model: RotaryVit, path: Path, **attributes: Any) -> str:
         tensors[name] = half
     adapter = TypeAdapter(Architecture)
     header = {"format": FORMAT, "architecture": adapter.dump_python(model.architecture)}
-    header |= attributes
+    header |= attributes | UNSEALED
     with replacing(Path(path)) as temporary:
         # one key: safetensors keeps its metadata in a hash map, of no fixed order
         save_file(tensors, temporary, metadata={"cleave": canonical(header)})
+        seal(temporary)
     return sha256(Path(path))
 
 
@@ -52,12 +54,14 @@ def load(path: Path, digest: str | None = None) -> RotaryVit:
         digest: expected sha256 in hexadecimal; None for a file that the workflow itself tracks.
 
     Raises:
-        DataError: another digest, not such a file, or tensors that do not fit the architecture
-            named in it; nothing is ever loaded half.
+        DataError: another digest, damaged, not such a file, or tensors that do not fit the
+            architecture named in it; nothing is ever loaded half.
     """
     path = Path(path)
     if digest is not None:
         check_sha256(path, digest)
+    if path.is_file():
+        require_whole(path)
     tensors = read_tensors(path)
     model = RotaryVit(_architecture(path)).eval()
     expected = {name: value.shape for name, value in model.state_dict().items()}
