@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 from cleave.paths import RESERVED, of_round
@@ -18,15 +17,15 @@ from cleave.references import (
     JOIN,
     REFERENCES,
     check_needs,
-    cycle,
     known_names,
     losses_of,
     require_single,
     resolve,
 )
-from cleave.registry import PLUGINS, make
+from cleave.registry import make
 from cleave.rounds import Round, parse, relabel_spec, train_spec
-from cleave.spec import ConfigError, canonical, nearest, to_mapping
+from cleave.sections import Section, mismatches, plugin_kind
+from cleave.spec import ConfigError, canonical, nearest
 
 SECTIONS = (
     *("datasets", "pretrain", "features", "depth", "graphs", "masks"),
@@ -55,40 +54,6 @@ DEFAULT_KINDS = {"pretrain": "rotary", "benchmarks": "coco"}
 BASELINES = ("centre_box", "ideal_features", "patch_truth", "whole_image")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-
-
-@dataclass(frozen=True)
-class Section:
-    """One named entry of the config, with its plugin built and its references resolved."""
-
-    kind: str  # the section it stands in, like "masks"
-    name: str
-    plugin: Any  # None for recipes, which join other sections
-    references: Mapping[str, tuple[str, ...]]
-    rounds: tuple[Round, ...] = ()  # of a recipe that trains a detector
-
-    @property
-    def spec(self) -> str:
-        """Canonical JSON of the plugin alone, defaults written out: what its stage gets."""
-        if self.plugin is None:
-            return canonical({})
-        return canonical(self.mapping)
-
-    @property
-    def mapping(self) -> dict[str, Any]:
-        """The plugin's kind and fields, defaults written out."""
-        return {"kind": plugin_kind(self.kind, self.plugin), **to_mapping(self.plugin)}
-
-    def reference(self, key: str) -> str | None:
-        """The one section that `key` names, or None."""
-        names = self.references.get(key, ())
-        return names[0] if names else None
-
-
-def plugin_kind(section: str, plugin: Any) -> str:
-    """The name under which a plugin's class is registered."""
-    target = f"{type(plugin).__module__}:{type(plugin).__qualname__}"
-    return next(kind for kind, path in PLUGINS[section].items() if path == target)
 
 
 @dataclass(frozen=True)
@@ -265,10 +230,7 @@ def load(raw: Mapping[str, Any]) -> Config:
                 sections[kind][str(name)] = _section(kind, str(name), entry, raw)
             except ConfigError as error:
                 errors.append(str(error))
-    errors += [] if errors else _rings(sections)
-    checks = (_wrong_facets, _wrong_weights, _without_truth)
-    errors += [] if errors else [error for check in checks for error in check(sections)]
-    if errors:
+    if errors := errors or mismatches(sections):
         raise ConfigError("\n".join(dict.fromkeys(errors)))  # what two sections run into, once
     config = Config(sections)
     if errors := _unknown_rows(config):
@@ -284,52 +246,6 @@ def _unknown_rows(config: Config) -> list[str]:
         if (against := getattr(section.plugin, "against", "")) and against not in rows:
             hint = nearest(against, rows)
             errors.append(f"benchmarks.{name}.against: no row {against!r}; {hint}")
-    return errors
-
-
-def _rings(sections: Mapping[str, Mapping[str, Section]]) -> list[str]:
-    """Mask sections that are made of each other."""
-    masks = sections["masks"]
-    ring = cycle({name: section.references.get("masks", ()) for name, section in masks.items()})
-    return [f"masks.{ring[0]}.masks: a ring, {' of '.join(ring)}"] if ring else []
-
-
-def _without_truth(sections: Mapping[str, Mapping[str, Section]]) -> list[str]:
-    """Benchmarks that need labels which their data set lacks."""
-    errors = []
-    for name, section in sections["benchmarks"].items():
-        dataset = sections["datasets"][section.references["dataset"][0]].plugin
-        try:
-            section.plugin.check_truth(getattr(dataset, "truth", None))
-        except ConfigError as error:
-            errors.append(f"benchmarks.{name}.{error}")
-    return errors
-
-
-def _wrong_weights(sections: Mapping[str, Mapping[str, Section]]) -> list[str]:
-    """Features that name a pre-training of another kind than what they can read."""
-    errors = []
-    for name, section in sections["features"].items():
-        for learned in section.references.get("pretrain", ()):
-            kind = plugin_kind("pretrain", sections["pretrain"][learned].plugin)
-            if kind != (wanted := section.plugin.learned_by):
-                where = f"features.{name}.pretrain: {learned} is of kind {kind!r}"
-                errors.append(f"{where}; valid: sections of kind {wanted!r}")
-    return errors
-
-
-def _wrong_facets(sections: Mapping[str, Mapping[str, Section]]) -> list[str]:
-    """Sections that read a facet which their features lack: else known only when these are made."""
-    errors = []
-    for section in chain(sections["graphs"].values(), sections["masks"].values()):
-        if "features" not in section.references:
-            continue
-        features = sections["features"][section.references["features"][0]]
-        offered = getattr(features.plugin, "facets", (getattr(features.plugin, "facet", "key"),))
-        facet = getattr(section.plugin, "facet", offered[0])
-        if facet not in offered:
-            where = f"{section.kind}.{section.name}.facet"
-            errors.append(f"{where}: {features.name} has no {facet!r}; {nearest(facet, offered)}")
     return errors
 
 
@@ -358,10 +274,8 @@ def _section(kind: str, name: str, entry: Any, raw: Mapping[str, Any]) -> Sectio
         return Section(kind, name, None, references, _rounds(where, entry, references, raw))
     entry.setdefault("kind", DEFAULT_KINDS.get(kind, name))
     plugin = make(kind, entry, where)
-    if kind == "masks" and name in (
-        *BASELINES,
-        *(known_names("recipes", raw) if "." in name else ()),
-    ):
+    rounds = known_names("recipes", raw) if "." in name else ()
+    if kind == "masks" and (name in BASELINES or name in rounds):
         raise ConfigError(f"{where}: this name is taken by a baseline or by a round of a recipe")
     if "dataset" in required:
         require_single(where, "dataset", references["dataset"])

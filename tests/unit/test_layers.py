@@ -19,7 +19,8 @@ LAYERS = {
     "types": 0, "paths": 0, "spec": 1, "registry": 2, "ops": 2, "io": 3,
     "networks": 4, "pretrain": 5, "rcnn": 5, "solo": 5, "training": 5, "rounds": 6, "references": 6,
     "datasets": 7, "backbones": 7, "depth": 7, "graphs": 7, "masks": 7, "detectors": 7,
-    "benchmarks": 7, "config": 8, "report": 8, "stages": 8, "plan": 9, "commands": 10, "cli": 11,
+    "benchmarks": 7, "sections": 7, "config": 8, "report": 8, "stages": 8, "plan": 9,
+    "commands": 10, "cli": 11,
 }  # fmt: skip
 HEAVY = {"torch", "timm", "transformers", "diffusers", "matplotlib", "pandas", "h5py", "cv2", "PIL"}
 
