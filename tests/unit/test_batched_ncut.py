@@ -164,7 +164,7 @@ def test_the_memory_is_bounded():
 
 
 def test_a_search_that_gives_up_is_not_believed(packed, monkeypatch):
-    monkeypatch.setattr(eigen, "LIMIT", 4)
+    monkeypatch.setattr(eigen, "LIMIT", 8)
     solver = Solver("cpu")
     found = solver.spectra(packed[:4], N)
     assert solver.counts["slow"] == 4
@@ -188,7 +188,7 @@ def operators(values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_search_condenses_and_gives_up_on_each_problem_alone():
     bulk = np.linspace(0.88, -0.2, 397)
-    values = np.array([[1, near, 0.9, *bulk] for near in (0.93, 0.91, 0.9 + 1e-9)])
+    values = np.array([[1, near, 0.9, *bulk] for near in (0.94, 0.93, 0.9 + 1e-9)])
     matrices, first = operators(values)
     products = []
 
@@ -206,12 +206,12 @@ def test_search_condenses_and_gives_up_on_each_problem_alone():
         assert found.values[2, 0] - found.values[2, 1] < TIED
 
 
-def test_search_sees_repeated_values():
+def test_search_sees_that_a_value_is_repeated():
     values = np.array([[1.0, 0.8, 0.8, 0.8, 0.6, *np.linspace(0.4, -0.4, 195)]])
     matrices, first = operators(values)
     found = eigen.leading_pairs(lambda block: block @ matrices, first, 2, 1e-10)
     assert found.exact.all()
-    assert found.values[0] == pytest.approx([0.8, 0.8, 0.8], abs=1e-6)
+    assert found.values[0, :2] == pytest.approx([0.8, 0.8], abs=1e-12)
 
 
 def test_search_survives_the_end_of_the_space():

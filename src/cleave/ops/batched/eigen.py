@@ -10,11 +10,12 @@ import torch
 
 from cleave.ops.eigen import pseudo_random
 
-BLOCK = 4  # vectors a product: on a GPU as quick as one, for reading the matrix is what takes time
+BLOCK = 2  # vectors a product: two see a repeat; more would save less time in products, which take
+# that of reading the matrix, than their larger projections take on the CPU
 CAPACITY = 96  # vectors of the search space before it is condensed
 KEPT = 32  # best Ritz vectors kept then
-FIRST, EVERY = 4, 3  # products before the first look at the pairs, and between two
-LIMIT = FIRST + 20 * EVERY  # products after which to give up
+FIRST, EVERY = 8, 3  # products before the first look at the pairs, and between two
+LIMIT = FIRST + 18 * EVERY  # products after which to give up: photos need a quarter of them
 Multiply = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -35,9 +36,9 @@ def leading_pairs(
     the space is full (thick restart). The problems go in step, but each has a space of its own and
     is done when its own pairs are: what else is in the batch changes nothing but round-off.
 
-    A block sees up to BLOCK copies of a repeated eigenvalue. The search ends when the eigenvalue
-    after the wanted ones is known to a fifth of its distance too, which tells whether it is a
-    repeat, as in `ops.eigen`.
+    A block sees up to BLOCK copies of a repeated eigenvalue, so a repeat shows among `values` even
+    where not all of it does. The search ends when the eigenvalue after the wanted ones is known to
+    a fifth of its distance too, as in `ops.eigen`.
 
     Args:
         multiply: (B, K, N) to (B, K, N) float64, each operator on its K rows.

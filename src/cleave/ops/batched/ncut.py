@@ -67,11 +67,12 @@ class Solver:
         if not 1 <= count <= ncut.MOST or not 0 < floor < 1 or {e.shape for e in edges} - {shape}:
             raise ValueError(f"count 1 to {ncut.MOST}, edges {shape} and 0 < floor < 1 expected")
         found: list[Spectrum | None] = [None] * len(edges)
-        large = [k for k, packed in enumerate(edges) if _unlike(packed) > max(CAPACITY, ncut.SMALL)]
+        problems = [_Problem(packed) for packed in edges]
+        large = [k for k, each in enumerate(problems) if each.unlike > max(CAPACITY, ncut.SMALL)]
         step = at_a_time(n)
         for first in range(0, len(large), step):
             part = large[first : first + step]
-            solved = self._solve([edges[k] for k in part], floor, count, tolerance)
+            solved = self._solve([problems[k] for k in part], floor, count, tolerance)
             for k, spectrum in zip(part, solved, strict=True):
                 found[k] = spectrum
         self.counts["small"] += len(edges) - len(large)
@@ -86,12 +87,12 @@ class Solver:
         return f"{counted or 'none'}, on {self.device}; all but those solved went to the CPU"
 
     def _solve(
-        self, edges: Sequence[Array], floor: float, count: int, tolerance: float
+        self, problems: Sequence[_Problem], floor: float, count: int, tolerance: float
     ) -> list[Spectrum | None]:
-        graphs = _Graphs(edges, floor, self.device)
+        graphs = _Graphs(problems, floor, self.device)
         pairs = leading_pairs(graphs.multiply, graphs.trivial, count, tolerance)
         vectors = (pairs.vectors / graphs.root_degree).cpu().numpy()
-        return [self._spectrum(pairs, k, vectors[k]) for k in range(len(edges))]
+        return [self._spectrum(pairs, k, vectors[k]) for k in range(len(problems))]
 
     def _spectrum(self, pairs: BatchedPairs, k: int, vectors: Array) -> Spectrum | None:
         gaps = -np.diff(pairs.values[k])
@@ -106,6 +107,19 @@ class Solver:
         return Spectrum(values, vectors, residuals, float(gaps[-1]), "batched")
 
 
+class _Problem:
+    """One graph, and the two kinds of interchangeable nodes that it has (see `ops.ncut`)."""
+
+    def __init__(self, edges: Array):
+        n = len(edges)
+        self.edges = edges
+        self.degree = bits.degrees(edges)
+        alone, hermits = self.degree == 0, (self.degree == 1) & bits.diagonal(edges)
+        self.kinds = np.array([alone, hermits])  # (2, N) bool
+        repeats = np.maximum(self.kinds.sum(1) - 1, 0).sum()
+        self.unlike = 0 if self.degree.sum() == n * n else n - int(repeats)  # a kind is one node
+
+
 class _Graphs:
     """The normalised operators D^-1/2 W D^-1/2 of B graphs.
 
@@ -113,12 +127,13 @@ class _Graphs:
     them are looked at: every product is averaged over them, for round-off would grow.
     """
 
-    def __init__(self, edges: Sequence[Array], floor: float, device: str):
-        n = len(edges[0])
-        kinds = np.array([_alike(packed) for packed in edges], np.float64)  # (B, 2, N)
-        degrees = np.array([bits.degrees(packed) for packed in edges])[:, None]
+    def __init__(self, problems: Sequence[_Problem], floor: float, device: str):
+        n = len(problems[0].edges)
+        kinds = np.array([problem.kinds for problem in problems], np.float64)  # (B, 2, N)
+        degrees = np.array([problem.degree for problem in problems])[:, None]
+        packed = np.stack([problem.edges for problem in problems])
         self.floor = floor
-        self.edges = unpack(np.stack(edges), n, device).double()
+        self.edges = unpack(packed, n, device).double()
         self.root_degree = _to(np.sqrt((1 - floor) * degrees + floor * n), device)  # (B, 1, N)
         self.single = _to(1 - kinds.sum(1, keepdims=True), device)
         self.kinds = _to(kinds, device)
@@ -133,20 +148,6 @@ class _Graphs:
 
     def _equal(self, y: torch.Tensor) -> torch.Tensor:
         return y * self.single + (y @ self.means.mT) @ self.kinds
-
-
-def _alike(packed: Array) -> tuple[Array, Array]:
-    """Two kinds of interchangeable nodes, (N,) bool each; see `ops.ncut.spectrum`."""
-    degree = bits.degrees(packed)
-    return degree == 0, (degree == 1) & bits.diagonal(packed)
-
-
-def _unlike(packed: Array) -> int:
-    """How many nodes are left of a graph if interchangeable ones are one; 0 if all are joined."""
-    n = len(packed)
-    if bits.degrees(packed).sum() == n * n:
-        return 0
-    return n - sum(max(0, int(kind.sum()) - 1) for kind in _alike(packed))
 
 
 def unpack(packed: Array, n: int, device: str) -> torch.Tensor:
