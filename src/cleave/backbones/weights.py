@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cleave.io.weights import Weights, check_sha256, hub_file, read_tensors, summarise
+from cleave.io.weights import Weights, check_sha256, hub_file, misfits, read_tensors, summarise
 from cleave.spec import ConfigError, nearest
 from cleave.types import DataError
 
@@ -254,27 +254,13 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     _match_grid(network, state)
     own = network.state_dict()
     problems = {
-        "missing": sorted(own.keys() - state.keys()),
+        **misfits(own, state, {name: name for name in sorted(own)}),
         "unexpected": sorted(state.keys() - own.keys()),
-        "of another shape": [
-            f"{name} {_shape(state[name])}, not {_shape(own[name])}"
-            for name in sorted(own.keys() & state.keys())
-            if _shape(state[name]) != _shape(own[name])
-        ],
-        "not finite": [
-            name
-            for name in sorted(own.keys() & state.keys())
-            if hasattr(state[name], "isfinite") and not bool(state[name].isfinite().all())
-        ],
     }
     if any(problems.values()):
         text = "; ".join(f"{what}: {summarise(names)}" for what, names in problems.items() if names)
         raise DataError(f"weights {source}: not those of this model: {text}")
     network.load_state_dict(state)
-
-
-def _shape(value: Any) -> tuple[int, ...] | None:
-    return tuple(value.shape) if hasattr(value, "shape") else None
 
 
 def _match_grid(network: nn.Module, state: Mapping[str, Tensor]) -> None:

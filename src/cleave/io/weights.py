@@ -193,6 +193,36 @@ def url_path(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
+def misfits(
+    own: Mapping[str, Any], state: Mapping[str, Any], names: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """What is wrong with the tensors of a file that a network needs; empty lists where it fits.
+
+    Args:
+        own: the network's tensors.
+        state: the file's.
+        names: of each tensor that is needed, in the file.
+    """
+    common = {name: theirs for name, theirs in names.items() if theirs in state}
+    return {
+        "missing": sorted(set(names.values()) - state.keys()),
+        "of another shape": [
+            f"{theirs} {_shape(state[theirs])}, not {_shape(own[name])}"
+            for name, theirs in common.items()
+            if _shape(state[theirs]) != _shape(own[name])
+        ],
+        "not finite": [
+            theirs
+            for theirs in common.values()
+            if hasattr(state[theirs], "isfinite") and not bool(state[theirs].isfinite().all())
+        ],
+    }
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return tuple(value.shape) if hasattr(value, "shape") else None
+
+
 def summarise(names: Iterator[str] | list[str], most: int = 6) -> str:
     """The first few names and how many there are."""
     names = list(names)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cleave.io.weights import check_sha256, read_tensors, summarise
+from cleave.io.weights import check_sha256, misfits, read_tensors, summarise
 from cleave.networks.network import PyramidNetwork
 from cleave.networks.settings import Common
 from cleave.spec import ConfigError
@@ -167,7 +167,7 @@ def fill(
     needed = {n: theirs for n, theirs in names.items() if not n.endswith(_COUNTER)}
     spare = {name for name in state if name.endswith(_COUNTER) or extras.match(name)}
     problems = {
-        **_misfits(own, state, needed),
+        **misfits(own, state, needed),
         "left over": sorted(state.keys() - set(names.values()) - spare),
     }
     if any(problems.values()):
@@ -179,28 +179,6 @@ def fill(
         raise DataError(f"weights {path}: not those of this network: {text}")
     counters = {n: state.get(names[n], own[n]) for n in own.keys() - needed.keys()}
     module.load_state_dict({n: state[theirs] for n, theirs in needed.items()} | counters)
-
-
-def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Any], needed: Names) -> dict[str, list]:
-    """What is wrong with the tensors that a module needs."""
-    common = {n: theirs for n, theirs in needed.items() if theirs in state}
-    return {
-        "missing": sorted(set(needed.values()) - state.keys()),
-        "of another shape": [
-            f"{theirs} {_shape(state[theirs])}, not {tuple(own[n].shape)}"
-            for n, theirs in common.items()
-            if _shape(state[theirs]) != tuple(own[n].shape)
-        ],
-        "not finite": [
-            theirs
-            for theirs in common.values()
-            if isinstance(state[theirs], Tensor) and not bool(state[theirs].isfinite().all())
-        ],
-    }
-
-
-def _shape(value: Any) -> tuple[int, ...] | None:
-    return tuple(value.shape) if isinstance(value, Tensor) else None
 
 
 def detectron2_rules(architecture: Common) -> list[Rule]:
