@@ -1,4 +1,4 @@
-"""python -m tests.bench [NAME ...]: runs the benchmarks and writes results/bench/table.csv.
+"""python -m tests.bench [NAME ...]: runs benchmarks into results/bench/MACHINE.json.
 
 A new benchmark is a module here with a function `rows()` that yields `harness.Row`s, and its name
 in BENCHMARKS. Numbers are of one core if OMP_NUM_THREADS=1 is set, as `make bench` does.
@@ -11,27 +11,41 @@ import importlib
 import os
 from pathlib import Path
 
-from tests.bench import harness
+from tests.bench import cost, harness, machine, results
 
-BENCHMARKS = ("ncut", "cuts", "vit", "augment", "detector", "stages")
+BENCHMARKS = ("stages", "ncut", "cuts", "path", "vit", "detector", "augment", "curve")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--output", type=Path, default=Path("results/bench/table.csv"))
-    arguments = parser.parse_args()
-    names = arguments.names or BENCHMARKS
-    if unknown := set(names) - set(BENCHMARKS):
-        parser.error(f"no benchmark {sorted(unknown)[0]!r}; valid: {', '.join(BENCHMARKS)}")
+    arguments = _arguments()
+    here = machine.describe()
+    output = arguments.output or results.FOLDER / f"{machine.slug(here)}.json"
+    if arguments.cost:
+        print(cost.page(output))
+        return
     print(f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}")
-    rows = []
-    for name in names:
-        for row in importlib.import_module(f"tests.bench.{name}").rows():
-            print(" ".join(f"{key}={value}" for key, value in row.cells().items()), flush=True)
+    found = []
+    for name in arguments.names or BENCHMARKS:
+        options = {"full": True} if arguments.full and name == "curve" else {}
+        rows = []
+        for row in importlib.import_module(f"tests.bench.{name}").rows(**options):
+            print(" ".join(f"{k}={v}" for k, v in row.cells().items() if v), flush=True)
             rows.append(row)
-    harness.write(rows, arguments.output)
-    print(f"\n{harness.markdown(rows)}\n\nwritten to {arguments.output}")
+        results.merge(output, here, name, rows)
+        found += rows
+    print(f"\n{harness.markdown(found)}\n\nwritten to {output}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--output", type=Path, help="default: results/bench/MACHINE.json")
+    parser.add_argument("--full", action="store_true", help="the cost curve at 480 px: hours")
+    parser.add_argument("--cost", action="store_true", help="what ImageNet costs, from --output")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(BENCHMARKS):
+        parser.error(f"no benchmark {sorted(unknown)[0]!r}; valid: {', '.join(BENCHMARKS)}")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
+import math
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 # VmHWM and not ru_maxrss: the latter starts at what the parent process occupied (Linux).
@@ -18,6 +17,7 @@ import importlib, re, sys
 getattr(importlib.import_module(sys.argv[1]), sys.argv[2])()
 print(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1])
 """
+RATE = "images/s"  # the one unit of which more is better
 
 
 @dataclass(frozen=True)
@@ -25,22 +25,36 @@ class Row:
     """One line of the table. `naive` is None where there is nothing to compare with."""
 
     stage: str
-    unit: str  # "CPU s", "CPU ms" (see `timed`), "s", "ms" or "MB"
+    unit: str  # "CPU s", "CPU ms" (see `timed`), "s", "ms", "MB", RATE, ...
     ours: float
     naive: float | None = None
     identical: str = ""  # what was compared, and how much of it agreed
     twin: str = ""  # what the naive twin is
+    peak: float | None = None  # MB, of the whole process
+    file: float | None = None  # MB an image, of what the stage writes
+    images: int | None = None  # of a point of the cost curve
 
     @property
     def ratio(self) -> float | None:
-        return self.naive / self.ours if self.naive is not None else None
+        """How many times better ours is."""
+        if self.naive is None:
+            return None
+        return self.ours / self.naive if self.unit == RATE else self.naive / self.ours
 
     def cells(self) -> dict[str, str]:
-        numbers = {"ours": self.ours, "naive": self.naive, "ratio": self.ratio}
-        return asdict(self) | {k: "" if v is None else f"{v:.4g}" for k, v in numbers.items()}
+        """All columns as text; "" for what is not there."""
+        found = {name: getattr(self, name) for name in COLUMNS}
+        return {name: _text(value) for name, value in found.items()}
 
 
-COLUMNS = ("stage", "unit", "ours", "naive", "ratio", "identical", "twin")
+COLUMNS = ("stage", "unit", "ours", "naive", "ratio", "peak", "file", "identical", "twin")
+FIELDS = tuple(field.name for field in fields(Row))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def timed(
@@ -69,17 +83,27 @@ def peak_memory(function: Callable[[], Any]) -> float:
     return kibibytes * 1024 / 1e6
 
 
-def write(rows: Iterable[Row], path: Path) -> None:
-    """The table as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(row.cells() for row in rows)
+def peak_so_far() -> float:
+    """Peak resident MB of this process (Linux only)."""
+    with open("/proc/self/status") as file:
+        line = next(line for line in file if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def exponent(counts: Sequence[float], costs: Sequence[float]) -> float:
+    """The k of cost = c * count^k that fits best in logarithms: 1 is linear, 0 is flat."""
+    xs, ys = [math.log(x) for x in counts], [math.log(y) for y in costs]
+    x0, y0 = statistics.fmean(xs), statistics.fmean(ys)
+    spread = sum((x - x0) ** 2 for x in xs)
+    return sum((x - x0) * (y - y0) for x, y in zip(xs, ys, strict=True)) / spread
 
 
 def markdown(rows: Iterable[Row]) -> str:
     """The table as markdown."""
-    lines = [COLUMNS, ("---",) * len(COLUMNS)]
-    lines += [tuple(row.cells()[name] for name in COLUMNS) for row in rows]
+    return table(COLUMNS, [list(row.cells().values()) for row in rows])
+
+
+def table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Any table as markdown."""
+    lines = [columns, ("---",) * len(columns), *lines]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,7 +1,8 @@
-"""Every stage as the workflow runs it: seconds and bytes an image, and peak memory of the process.
+"""Every stage as the workflow runs it at 480 px: images a second, peak memory, MB an image.
 
-One process a stage on four rendered scenes of 480 pixels, started with the command line that the
-rules use. There is no twin: these rows say where the time of a run goes.
+Snakemake says which commands it would run (a dry run of `stages.yaml`, on JPEGs of rendered
+scenes), and each is run in a process of its own on one thread. There is no twin: these rows say
+where the time of a run goes, and its disk.
 """
 
 from __future__ import annotations
@@ -9,95 +10,135 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from cleave.config import load
-from tests.bench.harness import Row
+import yaml
 
-IMAGES = 4
-SHARD = "0001-of-0001"
-CONFIG = {
-    "datasets": {"scenes": {"flavour": "crowded", "count": IMAGES, "first_seed": 900}},
-    "features": {
-        "colour": {},
-        "vits8": {"kind": "vit", "model": "vit_small_patch8_224.dino", "weights": "random"},
-    },
-    "depth": {"sensor": {"kind": "rendered", "noise": "sensor"}},
-    "graphs": {
-        "colour": {"kind": "cosine", "features": "colour", "rule": "near_far", "centre": True},
-        "vits8": {"kind": "cosine", "features": "vits8", "rule": "near_far", "centre": True},
-    },
-    "masks": {
-        "maskcut": {"graphs": "colour", "refine": "none"},
-        "maskcut_crf": {"kind": "maskcut", "graphs": "colour"},
-        "cuts3d": {"graphs": "colour", "depth": "sensor", "refine": "none"},
-        "cleave3d": {"graphs": "colour", "depth": "sensor", "refine": "none"},
-    },
-}
-# section, name, suffix of the shard, inputs as (option, file)
-JOBS = (
-    ("datasets", "scenes", "json", ()),
-    ("features", "colour", "h5", (("images", "scenes.json"),)),
-    ("features", "vits8", "h5", (("images", "scenes.json"),)),
-    ("depth", "sensor", "h5", (("images", "scenes.json"),)),
-    ("graphs", "colour", "h5", (("images", "scenes.json"), ("features", "features/colour.h5"))),
-    ("graphs", "vits8", "h5", (("images", "scenes.json"), ("features", "features/vits8.h5"))),
-    *(
-        (
-            "masks",
-            name,
-            "json",
-            (("images", "scenes.json"), ("graphs", "graphs/colour.h5"), ("depth", "depth.h5")),
-        )
-        for name in CONFIG["masks"]
-    ),
+from cleave import paths
+from cleave.io.coco import encode_annotations
+from cleave.ops.render import scene
+from cleave.types import MaskSet, Size
+from tests.bench.harness import RATE, Row
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = 3
+SIZE = Size(480, 640)
+QUALITY = 92  # of the JPEGs
+BATCH = 2  # photos of a training step, as in stages.yaml
+ORDER = (
+    *("images", "features", "depth", "graphs", "masks"),
+    *("recipe", "train", "relabel", "detect", "predict", "score", "table"),
 )
-STAGE = {"datasets": "images"}
-_PROGRAM = """
-import re, sys
-from cleave.cli import main
-code = main(sys.argv[1:])
-print(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1])
-sys.exit(code)
-"""
+COMMAND = re.compile(r"^Shell command: cleave (.+) > \S+ 2>&1$", re.MULTILINE)
 
 
 def rows() -> Iterator[Row]:
-    config = load(CONFIG)
     with tempfile.TemporaryDirectory() as folder:
-        made: dict[str, Path] = {}
-        for section, name, suffix, inputs in JOBS:
-            stage = STAGE.get(section, section)
-            output = Path(folder, stage, name, f"{SHARD}.{suffix}")
-            command = [stage, "--spec", config.spec(section, name), "--output", str(output)]
-            for option, key in inputs:
-                command += [f"--{option}", str(made[key])]
-            seconds, peak = _run(command)
-            made[_key(section, name, suffix)] = output
-            title = f"stage {stage}: {name}"
-            if seconds is not None:
-                yield Row(f"{title}, an image", "s", seconds / IMAGES)
-            yield Row(f"{title}, peak memory of the process", "MB", peak)
-            if section != "datasets":
-                yield Row(f"{title}, file an image", "MB", output.stat().st_size / IMAGES / 1e6)
+        project = Path(folder)
+        write_photos(project)
+        write_depth_network(project / "depth_anything")
+        shutil.copy(Path(__file__).with_name("stages.yaml"), project / "config.yaml")
+        found = [row(arguments[0], *run(project, arguments)) for arguments in commands(project)]
+        yield from sorted(found, key=lambda row: ORDER.index(row.stage.split(":")[0]))
 
 
-def _key(section: str, name: str, suffix: str) -> str:
-    short = {"datasets": "scenes", "depth": "depth"}.get(section, f"{section}/{name}")
-    return f"{short}.{suffix}"
+def write_photos(project: Path) -> None:
+    """Rendered scenes as JPEGs, with their instances as COCO annotations."""
+    from PIL import Image
+
+    (project / "photos").mkdir()
+    images, annotations = [], []
+    for number in range(1, IMAGES + 1):
+        drawn = scene("crowded", 900 + number, SIZE)
+        Image.fromarray(drawn.pixels).save(project / f"photos/{number}.jpg", quality=QUALITY)
+        images.append({"id": number, "file_name": f"{number}.jpg", **SIZE._asdict()})
+        for found in encode_annotations(
+            MaskSet(SIZE, drawn.instances, [1.0] * len(drawn.instances))
+        ):
+            annotations.append(found | {"id": len(annotations) + 1, "image_id": number})
+    truth = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "fg"}]}
+    (project / "truth.json").write_text(json.dumps(truth))
 
 
-def _run(command: list[str]) -> tuple[float | None, float]:
-    """Seconds that the stage logged (without its start), and its peak resident MB."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *command], capture_output=True, text=True, env=environment
+def write_depth_network(folder: Path) -> None:
+    """Depth Anything V2 Small (arXiv 2406.09414), random weights, as its authors configure it."""
+    import transformers
+
+    backbone = transformers.Dinov2Config(
+        image_size=518, patch_size=14, hidden_size=384, num_attention_heads=6,
+        out_indices=[3, 6, 9, 12], reshape_hidden_states=False, apply_layernorm=True,
+    )  # fmt: skip
+    config = transformers.DepthAnythingConfig(
+        backbone_config=backbone, reassemble_hidden_size=384,
+        neck_hidden_sizes=[48, 96, 192, 384], fusion_hidden_size=64,
+    )  # fmt: skip
+    transformers.DepthAnythingForDepthEstimation(config).save_pretrained(folder)
+    processor = transformers.DPTImageProcessor(
+        size={"height": 518, "width": 518}, ensure_multiple_of=14, keep_aspect_ratio=True
     )
+    processor.save_pretrained(folder)
+
+
+def commands(project: Path) -> list[list[str]]:
+    """The arguments of every `cleave` that Snakemake would run, in an order that works."""
+    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    snakemake += ["--directory", str(project), "--cores", "1", "--dry-run", "--printshellcmds"]
+    snakemake += ["--", *targets(project)]
+    done = subprocess.run(
+        snakemake, check=True, cwd=project, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return [shlex.split(text) for text in COMMAND.findall(done.stdout)]
+
+
+def targets(project: Path) -> list[str]:
+    """Files by which every stage is asked for once, and every section of what masks are made of."""
+    photos = {"dataset": "photos", "shard": "0001-of-0001"}
+    learned = {"recipe": "learned", "round": 1, **photos}
+    masks = [*yaml.safe_load((project / "config.yaml").read_text())["masks"], "learned.round0"]
+    return [
+        *(paths.MASKS.format(masks=name, **photos) for name in masks),
+        paths.RECIPE.format(**learned),
+        paths.LABELS.format(**learned),
+        paths.TABLE.format(benchmark="photos"),
+    ]
+
+
+def run(project: Path, arguments: list[str]) -> tuple[dict, Path]:
+    """What the command took (see `probe`), and the file that it wrote."""
+    file = project / "took.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.probe", str(file), *arguments],
+        cwd=project, capture_output=True, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
     if done.returncode:
-        raise RuntimeError(f"{json.dumps(command)}\n{done.stderr}")
-    logged = re.search(r"\d+ images in ([\d.]+) s", done.stderr)
-    return float(logged[1]) if logged else None, int(done.stdout.split()[-1]) * 1024 / 1e6
+        raise RuntimeError(f"{shlex.join(arguments)}\n{done.stderr}")
+    return json.loads(file.read_text()), project / arguments[arguments.index("--output") + 1]
+
+
+def row(stage: str, took: dict, output: Path) -> Row:
+    """The line of a command: the median image (the first one builds the network), or the whole."""
+    if stage == "train":
+        seconds = statistics.median(took["ticks"]) / BATCH
+    elif took["ticks"]:
+        seconds = statistics.median(took["ticks"][1:])
+    else:
+        seconds = took["whole"] / IMAGES
+    file = output.stat().st_size / 1e6
+    if stage not in ("train", "table"):
+        file /= IMAGES
+    return Row(title(stage, output), RATE, 1 / seconds, peak=took["peak"], file=file)
+
+
+def title(stage: str, output: Path) -> str:
+    """The stage, with its section where a data set can have several."""
+    several = stage in ("features", "depth", "graphs", "masks")
+    return f"{stage}: {output.parent.name}" if several else stage

@@ -1,0 +1,102 @@
+"""What `make bench` is made of: sums, tables, files, twins, and one benchmark from end to end."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cleave.types import FeatureMap, Size
+
+ROOT = Path(__file__).resolve().parents[2]
+MACHINE = {"processor": "Some CPU @ 3.0", "cores": 2, "gpu": ""}
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """A function that gives a module of tests.bench."""
+    monkeypatch.syspath_prepend(ROOT)
+    return lambda name: importlib.import_module(f"tests.bench.{name}")
+
+
+def test_exponent_of_costs(bench):
+    counts = [250, 1000, 4000]
+    fit = bench("harness").exponent
+    assert fit(counts, [3 * n for n in counts]) == pytest.approx(1)
+    assert fit(counts, [n**2 for n in counts]) == pytest.approx(2)
+    assert fit(counts, [7.0] * 3) == pytest.approx(0)
+
+
+def test_ratio_says_how_many_times_better_ours_is(bench):
+    row = bench("harness").Row
+    assert row("a", "CPU s", 2.0, 8.0).ratio == 4
+    assert row("a", "images/s", 8.0, 2.0).ratio == 4
+    assert row("a", "CPU s", 2.0).ratio is None
+
+
+def test_markdown_has_a_line_a_row_and_empty_cells(bench):
+    harness = bench("harness")
+    text = harness.markdown([harness.Row("one", "CPU s", 0.123456, peak=99.0)])
+    assert text.splitlines()[-1] == "| one | CPU s | 0.1235 |  |  | 99 |  |  |  |"
+    assert all(line.count("|") == 10 for line in text.splitlines())
+
+
+def test_a_benchmark_replaces_its_own_rows_and_no_others(bench, tmp_path):
+    results, row = bench("results"), bench("harness").Row
+    path = tmp_path / "new" / "machine.json"
+    results.merge(path, MACHINE, "first", [row("a", "MB", 1.0), row("b", "MB", 2.0)])
+    results.merge(path, MACHINE, "second", [row("c", "MB", 3.23456, peak=5.0)])
+    results.merge(path, MACHINE, "first", [row("a", "MB", 4.0)])
+    read = results.read(path)
+    assert read == {"first": [row("a", "MB", 4.0)], "second": [row("c", "MB", 3.235, peak=5.0)]}
+    assert json.loads(path.read_text())["machine"] == MACHINE
+
+
+def test_a_machine_is_told_without_its_name(bench):
+    machine = bench("machine")
+    assert machine.slug(MACHINE) == "some-cpu-3-0-2-cores"
+    found = machine.describe()
+    assert all(found[name] for name in ("processor", "cores", "memory", "numpy"))
+    assert {"host", "node", "hostname"}.isdisjoint(found)
+
+
+def test_the_twin_of_the_path_gives_our_masks(bench):
+    """On a grid of 12 x 12; the benchmark compares them on 60 x 60."""
+    pytest.importorskip("pydensecrf")
+    path = bench("path")
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((3, 16))
+    regions = np.zeros((12, 12), int)
+    regions[2:6, 3:7], regions[7:11, 6:11] = 1, 2
+    features = (centres[regions] + 0.3 * rng.standard_normal((12, 12, 16))).astype(np.float32)
+    pixels = np.repeat(np.repeat(np.uint8(80 * regions), 30, 0), 40, 1)[..., None].repeat(3, 2)
+    grid = FeatureMap({"key": features}, Size(360, 480), Size(480, 480), 40)
+    ours = path.our_masks(grid, pixels, 0.15)
+    theirs = path.their_masks(features.reshape(144, 16), pixels, 0.15)
+    assert len(ours) == len(theirs) >= 2
+    assert path.equal(ours, theirs) == len(ours)
+    assert path.equal(ours, theirs[1:]) < len(ours)
+
+
+def test_the_cost_curve_from_end_to_end(bench):
+    """Two photos, then four, through the stages in a process each."""
+    rows = list(bench("curve").rows(counts=(2, 4)))
+    points, fits = rows[:2], rows[2:]
+    assert [point.images for point in points] == [2, 4]
+    assert all(point.ours > 0 and point.peak > 0 for point in points)
+    assert "masks" in points[0].identical
+    assert [fit.unit for fit in fits] == ["exponent", "largest / smallest"] * 2
+    assert fits[3].ours < 1.5  # imports are most of it
+
+
+def test_unknown_benchmarks_are_named():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "vitt"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "no benchmark 'vitt'; valid: stages, ncut" in done.stderr
