@@ -192,11 +192,11 @@ def _collect(
     scores = [np.array(state[2], np.float64) for state in grid[0]]
     count = len(THRESHOLDS)
 
-    def join(column: int) -> Array:  # (A, T, D)
+    def joined(column: int) -> Array:  # (A, T, D)
         rows = [[np.array(s[column]).reshape(count, -1) for s in row] for row in grid]
         return np.stack([np.concatenate(row, axis=1).astype(bool) for row in rows])
 
-    found, ignored = join(0), join(4)
+    found, ignored = joined(0), joined(4)
     return Part(
         np.concatenate(scores),
         np.repeat(np.arange(first, first + images), [len(s) for s in scores]),

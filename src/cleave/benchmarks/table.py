@@ -178,19 +178,21 @@ def markdown(frame: DataFrame, title: str) -> str:
     lines = [f"# {title}", ""]
     if len(images) == 1:
         objects = ours["objects"].dropna().unique()
-        lines += [
+        lines.append(
             f"{images[0]} images, {objects[0]} objects. Per cent, class-agnostic; in brackets "
-        ]
-        lines[-1] += "the 95 % bootstrap interval over images."
+            "the 95 % bootstrap interval over images."
+        )
         lines += ["*Trivial* rows look at nothing, *ceilings* know the truth: no methods.", ""]
     parts = [name for name in ("role", *PARTS, *TRAINING, "saw_labels") if _any(ours, name)]
     lines += _grid(ours, ["method", *parts])
     lines += _paired(ours)
     lines += _compared(ours)
     if len(theirs):
-        lines += ["", "Published on this data set, as printed in the source; mostly of detectors "]
-        lines[-1] += "trained on pseudo-masks, not of pseudo-masks themselves:"
-        lines += ["", *_grid(theirs, ["method", "features", "kind", "status", "source"])]
+        said = (
+            "Published on this data set, as printed in the source; mostly of detectors "
+            "trained on pseudo-masks, not of pseudo-masks themselves:"
+        )
+        lines += ["", said, "", *_grid(theirs, ["method", "features", "kind", "status", "source"])]
     return "\n".join(lines) + "\n"
 
 
@@ -203,9 +205,11 @@ def _paired(ours: DataFrame) -> list[str]:
     block = paired.block(ours.to_dict("records"))
     if block is None:
         return []
-    lines = ["", f"Minus `{block.against}`, on the same resamples of the images; bold where the "]
-    lines[-1] += "interval leaves 0 out:"
-    lines += ["", "| | " + " | ".join(paired.METRICS[m] for m in block.metrics) + " |"]
+    said = (
+        f"Minus `{block.against}`, on the same resamples of the images; bold where the "
+        "interval leaves 0 out:"
+    )
+    lines = ["", said, "", "| | " + " | ".join(paired.METRICS[m] for m in block.metrics) + " |"]
     lines.append("| --- |" + " ---: |" * len(block.metrics))
     for name, cells in block.rows:
         shown = ["" if cell is None else _signed(cell) for cell in cells]

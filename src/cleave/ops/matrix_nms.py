@@ -58,9 +58,8 @@ def matrix_nms(
     better = _Better(masks[order], None if labels is None else np.asarray(labels)[order])
     ranked, lowered = scores[order], np.zeros(len(scores))
     worst = np.full(len(scores), 0 if kernel == "gaussian" else -1, np.float32)
-    closest = np.zeros(
-        len(scores), np.float32
-    )  # IoU with a better mask; at least that, if given up
+    # IoU with a better mask; at least that, if given up
+    closest = np.zeros(len(scores), np.float32)
     alive = np.arange(len(scores))
     for first in range(0, len(scores), _ROWS):
         if not len(alive):
