@@ -46,6 +46,11 @@ class _Masks:
     scores: array = field(default_factory=lambda: array("d"))
     pictured: dict[str, list[Json]] = field(default_factory=dict)  # of the images with a panel
 
+    @property
+    def hierarchical(self) -> bool:
+        """Whether masks that are pictured may lie in others."""
+        return any("parent" in mask for several in self.pictured.values() for mask in several)
+
 
 def section(
     name: str,
@@ -88,12 +93,7 @@ def section(
         "masks": _overview(entry, found, colours, detectors=False),
         "predictions": _overview(entry, found, colours, detectors=True),
         "left_out": layout.left_out,
-        "hierarchies": any(
-            "parent" in mask
-            for masks in found.values()
-            for several in masks.pictured.values()
-            for mask in several
-        ),
+        "hierarchies": any(masks.hierarchical for masks in found.values()),
         "groups": _panels(name, summary, files, found, layout, chosen, folder),
         "specs": {method: masks.spec for method, masks in found.items()},
     }

@@ -144,24 +144,20 @@ def _row(
     objects = None if truth is None else gallery.shrunk(truth, photo.shape[:2])
 
     def save(title: str, picture: Array) -> str:
-        return gallery.write_picture(
-            picture, folder, f"faceoff/{name}-{seen.record.number}-{title}.webp"
-        )
+        file = f"faceoff/{name}-{seen.record.number}-{title}.webp"
+        return gallery.write_picture(picture, folder, file)
 
-    cells = []
-    others = max(len(seen.masks) - 1, 1)
-    for index, (method, found) in enumerate(seen.masks.items()):
+    def cell(method: str, agreements: Array) -> dict[str, Any]:
+        found, iou = seen.masks[method], ious.get(method)
         masks = gallery.shrunk([a["segmentation"] for a in found], photo.shape[:2])
-        iou = ious.get(method)
-        cells.append(
-            {
-                "method": method,
-                "file": save(method, gallery.drawn(photo, masks, objects)),
-                "masks": len(found),
-                "iou": "" if iou is None else f"{iou:.0f}",
-                "agreement": f"{100 * (seen.agreements[index].sum() - 1) / others:.0f}",
-            }
-        )
+        return {
+            "method": method,
+            "file": save(method, gallery.drawn(photo, masks, objects)),
+            "masks": len(found),
+            "iou": "" if iou is None else f"{iou:.0f}",
+            "agreement": f"{100 * (agreements.sum() - 1) / max(len(agreements) - 1, 1):.0f}",
+        }
+
     known = [iou for iou in ious.values() if iou is not None]
     return {
         "image_id": printable(seen.record.id),
@@ -174,7 +170,7 @@ def _row(
         "scored": bool(known),
         "mean": f"{np.mean(known):.1f}" if known else "",
         "spread": f"{max(known) - min(known):.1f}" if known else "",
-        "cells": cells,
+        "cells": list(map(cell, seen.masks, seen.agreements)),
     }
 
 

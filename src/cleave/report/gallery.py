@@ -94,47 +94,69 @@ def panel(
         each other.
     """
     pixels = make("datasets", source.images.spec).read(source.record).pixels
-    large = resized(pixels, thumbnail_size(source.record.size, DRAWN), smooth=True)
-    objects = None if truth is None else shrunk(truth, large.shape[:2])
-
-    def save(name: str, picture: Array, *, patches: bool = False) -> str:
-        small = resized(picture, source.size, smooth=not patches)
-        return write_picture(
-            small, folder, f"{source.dataset}-{source.record.number}-{name}.webp", patches
-        )
-
-    seen = [Picture("photo", save("photo", pixels))]
+    photo = resized(pixels, thumbnail_size(source.record.size, DRAWN), smooth=True)
+    objects = None if truth is None else shrunk(truth, photo.shape[:2])
+    canvas = _Canvas(source, folder, photo, objects)
+    seen = [Picture("photo", canvas.save("photo", pixels))]
     for index, (title, picture, patches) in enumerate(_stages(source)):
-        seen.append(Picture(title, save(f"seen{index}", picture, patches=patches)))
-    top = max(best_iou.values(), default=0.0)
-
-    def draw(name: str, shown: Sequence[Mapping[str, Any]]) -> str:
-        small = shrunk([annotation["segmentation"] for annotation in shown], large.shape[:2])
-        return save(name, drawn(large, small, objects))
-
-    def made(method: str) -> Picture:
-        found = masks[method]
-        shown = of_method(found, source.entry["masks"][method])
-        file, iou = draw(method, shown), best_iou.get(method)
-        part = "" if len(shown) == len(found) else f"{len(shown)} of "
-        note = ("" if iou is None else f"IoU {iou:.0f}, ") + part + _count(len(found), "mask")
-        return Picture(method, file, note, method, iou is not None and 0 < top == iou)
-
-    lines = [[method and made(method) for method in row] for row in layout.rows]
-    if objects is not None or boxes is not None:
-        if objects is not None:
-            picture, count = drawn(large, objects, None), _count(len(objects), "object")
-        else:
-            picture, count = _boxed(large, boxes or ()), _count(len(boxes or ()), "box", "es")
-        first = Picture("truth", save("truth", picture), count)
+        seen.append(Picture(title, canvas.save(f"seen{index}", picture, patches=patches)))
+    lines = [[m and _made(canvas, m, masks[m], best_iou) for m in row] for row in layout.rows]
+    if truth is not None or boxes is not None:
         gap = [None] if layout.aligned else []
+        first = _truth(canvas, boxes or ())
         lines = [[first, *lines[0]], *([*gap, *line] for line in lines[1:])]
     return {
-        "rows": [seen, *lines, *_hierarchies(layout, masks, draw)],
+        "rows": [seen, *lines, *_hierarchies(layout, masks, canvas)],
         "columns": columns(len(seen), *map(len, lines)),
         "width": source.size.width,
         "height": source.size.height,
     }
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """The photo of a panel, to draw masks on."""
+
+    source: Source
+    folder: Path  # of the report
+    photo: Array  # larger than it is shown
+    objects: Array | None  # (G, H, W) bool, the true ones at its size
+
+    def draw(self, name: str, shown: Sequence[Mapping[str, Any]]) -> str:
+        """Saves a picture of masks."""
+        small = shrunk([annotation["segmentation"] for annotation in shown], self.photo.shape[:2])
+        return self.save(name, drawn(self.photo, small, self.objects))
+
+    def save(self, name: str, picture: Array, *, patches: bool = False) -> str:
+        """Saves a picture at the size of the panel; its place relative to the page."""
+        small = resized(picture, self.source.size, smooth=not patches)
+        file = f"{self.source.dataset}-{self.source.record.number}-{name}.webp"
+        return write_picture(small, self.folder, file, patches)
+
+
+def _made(
+    canvas: _Canvas,
+    method: str,
+    found: Sequence[Mapping[str, Any]],
+    best_iou: Mapping[str, float],
+) -> Picture:
+    """What a method made of the image."""
+    shown = of_method(found, canvas.source.entry["masks"][method])
+    file, iou = canvas.draw(method, shown), best_iou.get(method)
+    part = "" if len(shown) == len(found) else f"{len(shown)} of "
+    note = ("" if iou is None else f"IoU {iou:.0f}, ") + part + _count(len(found), "mask")
+    best = iou is not None and 0 < max(best_iou.values()) == iou
+    return Picture(method, file, note, method, best)
+
+
+def _truth(canvas: _Canvas, boxes: Sequence[Mapping[str, Any]]) -> Picture:
+    """The true objects, or their boxes where nothing more is labelled."""
+    if canvas.objects is None:
+        picture, count = _boxed(canvas.photo, boxes), _count(len(boxes), "box", "es")
+    else:
+        count = _count(len(canvas.objects), "object")
+        picture = drawn(canvas.photo, canvas.objects, None)
+    return Picture("truth", canvas.save("truth", picture), count)
 
 
 def of_method(
@@ -165,7 +187,7 @@ def to_draw(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def _hierarchies(
     layout: Layout,
     masks: Mapping[str, Sequence[Mapping[str, Any]]],
-    draw: Callable[[str, Sequence[Mapping[str, Any]]], str],
+    canvas: _Canvas,
 ) -> list[list[Picture]]:
     """A row for each method some of whose masks lie in others, a picture for each level."""
     levels = {method: by_level(masks[method]) for method in layout.methods}
@@ -173,7 +195,7 @@ def _hierarchies(
         [
             Picture(
                 f"{method}: {LEVELS[number]}",
-                draw(f"{method}-level{number}", alone),
+                canvas.draw(f"{method}-level{number}", alone),
                 _count(len(alone), "mask"),
                 method,
             )
