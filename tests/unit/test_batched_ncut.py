@@ -160,7 +160,14 @@ def test_what_does_not_fit_the_memory_is_solved_in_parts(packed, solved, monkeyp
 def test_the_memory_is_bounded():
     assert batched.at_a_time(3600) * 8 * 3600**2 <= batched.BYTES
     assert batched.at_a_time(10) == batched.MOST
-    assert batched.at_a_time(40_000) == 1
+    assert batched.at_a_time(40_000) == 0
+
+
+def test_what_never_fits_the_memory_is_solved_on_the_cpu(packed, monkeypatch):
+    monkeypatch.setattr(batched, "BYTES", 8 * N * N - 1)
+    solver = Solver("cpu")
+    assert {s.solver for s in solver.spectra(packed[:3], N)} == {"iterative"}
+    assert solver.summary().startswith("3 large, on cpu")
 
 
 def test_a_search_that_gives_up_is_not_believed(packed, monkeypatch):

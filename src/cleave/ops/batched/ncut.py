@@ -24,17 +24,17 @@ TIED = 1e-4
 
 
 def at_a_time(n: int) -> int:
-    """How many problems of n nodes are solved together."""
-    return max(1, min(MOST, BYTES // (8 * n * n)))
+    """How many problems of n nodes are solved together; 0: not one of them fits."""
+    return min(MOST, BYTES // (8 * n * n))
 
 
 @dataclass
 class Solver:
     """Solves on one device, and counts what became of each problem.
 
-    `counts` has "solved" and, of those that went to `ops.ncut.spectrum` on the CPU: "small" (up to
-    a hundred nodes, or nodes that are not alike), "tied" (an eigenvalue nearer than TIED to the
-    next: repeats, many components), "slow" (not exact within the limit).
+    `counts` has "solved" and, of those that went to `ops.ncut.spectrum` on the CPU: "small" (some
+    hundred nodes, interchangeable ones being one), "large" (beyond BYTES), "tied" (an eigenvalue
+    nearer than TIED to the next: repeats, many components), "slow" (not exact within the limit).
     """
 
     device: str
@@ -67,15 +67,15 @@ class Solver:
         if not 1 <= count <= ncut.MOST or not 0 < floor < 1 or {e.shape for e in edges} - {shape}:
             raise ValueError(f"count 1 to {ncut.MOST}, edges {shape} and 0 < floor < 1 expected")
         found: list[Spectrum | None] = [None] * len(edges)
-        problems = [_Problem(packed) for packed in edges]
-        large = [k for k, each in enumerate(problems) if each.unlike > max(CAPACITY, ncut.SMALL)]
         step = at_a_time(n)
-        for first in range(0, len(large), step):
-            part = large[first : first + step]
+        problems = [_Problem(packed) for packed in edges] if step else []
+        here = [k for k, each in enumerate(problems) if each.unlike > max(CAPACITY, ncut.SMALL)]
+        self.counts["small" if step else "large"] += len(edges) - len(here)
+        for first in range(0, len(here), step or 1):
+            part = here[first : first + step]
             solved = self._solve([problems[k] for k in part], floor, count, tolerance)
             for k, spectrum in zip(part, solved, strict=True):
                 found[k] = spectrum
-        self.counts["small"] += len(edges) - len(large)
         return [
             known or ncut.spectrum(packed, n, floor, count, tolerance)
             for known, packed in zip(found, edges, strict=True)
@@ -83,7 +83,7 @@ class Solver:
 
     def summary(self) -> str:
         """One line for the log."""
-        counted = ", ".join(f"{value} {fate}" for fate, value in sorted(self.counts.items()))
+        counted = ", ".join(f"{count} {fate}" for fate, count in sorted((+self.counts).items()))
         return f"{counted or 'none'}, on {self.device}; all but those solved went to the CPU"
 
     def _solve(
