@@ -24,7 +24,7 @@ from cleave.types import CleaveError
 # Every kind of file that a stage may be given.
 INPUTS = (
     *("images", "weights", "features", "depth", "graphs", "masks"),
-    *("labels", "checkpoint", "trained", "predictions", "scores", "tables"),
+    *("labels", "checkpoint", "trained", "predictions", "scores", "tables", "benches"),
 )
 
 

@@ -23,6 +23,7 @@ SCORES = f"{ROOT}/benchmarks/{{benchmark}}/{{of}}/scores.json"
 TABLE = f"{ROOT}/tables/{{benchmark}}.csv"
 TABLE_TEXT = f"{ROOT}/tables/{{benchmark}}.md"
 REPORT = f"{ROOT}/report/index.html"
+BENCHES = f"{ROOT}/bench/*.json"  # what `make bench` measured, a file a machine
 
 # Names that a data set cannot have, because these folders lie beside those of the data sets.
 RESERVED = frozenset({"benchmarks", "logs", "pretrain", "recipes", "report", "tables", "bench"})

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import gc
+import glob
 import os
 import re
 import sys
@@ -89,15 +90,15 @@ def dataset_files(name):
 
 
 def digests(dataset):
-    """The sha256 of each photo by its path, as far as an earlier run listed it."""
+    """The path of each photo and its sha256, as far as an earlier run listed it."""
     root = os.path.expanduser(SECTIONS["datasets"][dataset].plugin.root)
-    found = {}
-    for path in all_shards(dataset, paths.IMAGES):
-        with contextlib.suppress(CleaveError):
-            found |= {os.path.join(root, r.path): r.digest for r in read_image_shard(path).records}
-    if found:
+    files = [file for file in all_shards(dataset, paths.IMAGES) if os.path.exists(file)]
+    if files:
         print(f"datasets.{dataset}: comparing photos that have a new time", file=sys.stderr)
-    return found
+    for file in files:
+        with contextlib.suppress(CleaveError):
+            for record in read_image_shard(file).records:
+                yield os.path.join(root, record.path), record.digest
 
 
 @functools.cache
@@ -108,7 +109,7 @@ def fingerprints(dataset):
         if not getattr(plugin, "watch", False):
             return plugin.fingerprints()
         # Beside Snakemake's record of the params, for which it is kept: both are lost together.
-        seen = Seen(Path(".snakemake", "cleave", f"{dataset}.json"), lambda: digests(dataset))
+        seen = Seen(Path(".snakemake", "cleave", f"{dataset}.seen"), lambda: digests(dataset))
         texts = plugin.fingerprints(seen.look)
         seen.save()
         return texts
@@ -271,6 +272,11 @@ def everything():
     middle: at the next run it would take what follows for made by a job that never ended.
     """
     return sorted({file for job in plan.jobs(SECTIONS) for file in job.outputs})
+
+
+def benches():
+    """An input: what was measured in this folder, so that the report changes with it."""
+    return sorted(glob.glob(paths.BENCHES))
 
 
 def page():

@@ -1,6 +1,7 @@
 rule report:
     input:
         everything(),
+        benches=benches(),
     output:
         paths.REPORT,
     log:
@@ -12,4 +13,4 @@ rule report:
         version=VERSIONS["report"],
     shell:
         "cleave report --spec {params.spec:q} --version {params.version}"
-        " --output {output:q} > {log:q} 2>&1"
+        " --benches {input.benches:q} --output {output:q} > {log:q} 2>&1"

@@ -12,17 +12,19 @@ from cleave.io.atomic import replacing
 from cleave.report import curves, dataset, faceoff, gallery, pretraining, recipes
 from cleave.report.methods import Family, expanded, labels, method_colours, ordered
 from cleave.report.settings import read_settings
+from cleave.report.speed import read_speed
 from cleave.report.timings import read_timings
 
 MANY = 16  # rows of a plot from which it is behind a click
 
 
-def build(summary: Mapping[str, Any], output: Path) -> None:
+def build(summary: Mapping[str, Any], output: Path, benches: Sequence[Path] = ()) -> None:
     """Writes the pages and their pictures.
 
     Args:
         summary: `Config.summary`, parsed.
         output: index.html, written last; `assets` beside it is emptied first.
+        benches: files of `make bench`, a machine each.
     """
     folder = Path(output).parent
     shutil.rmtree(folder / "assets", ignore_errors=True)
@@ -58,6 +60,7 @@ def build(summary: Mapping[str, Any], output: Path) -> None:
         timings=timings,
         trainings=recipes.training_times(rounds),
         pretrainings=pretraining.read_rates(summary),
+        speed=read_speed(benches),
         settings=read_settings(summary, {d["name"]: d["specs"] for d in datasets}, rounds),
     )
 

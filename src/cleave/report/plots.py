@@ -83,7 +83,7 @@ def intervals(rows: Sequence[Row], columns: Mapping[str, Sequence[Interval | Non
             f"<title>{escape(rows[index].name)}: {value:.1f} ({low:.1f} to {high:.1f})</title>"
         )
 
-    return _figure(rows, list(axes.values()), draw)
+    return figure(rows, list(axes.values()), draw)
 
 
 def distributions(rows: Sequence[Row], columns: Sequence[tuple[Axis, Sequence[Array]]]) -> str:
@@ -110,7 +110,7 @@ def distributions(rows: Sequence[Row], columns: Sequence[tuple[Axis, Sequence[Ar
             f"<title>{escape(rows[index].name)}: median {np.median(values):.3g}</title>"
         )
 
-    return _figure(rows, [axis for axis, _ in columns], draw)
+    return figure(rows, [axis for axis, _ in columns], draw)
 
 
 def linear(title: str, low: float, high: float) -> Axis:
@@ -139,7 +139,7 @@ def plain(value: float) -> str:
     return np.format_float_positional(float(f"{value:.9g}"), trim="-")
 
 
-def _figure(
+def figure(
     rows: Sequence[Row], axes: Sequence[Axis], draw: Callable[[str, int, float], str]
 ) -> str:
     """Names, axes and grid; `draw(title, row, width)` fills a cell whose origin is left, middle."""
