@@ -26,7 +26,7 @@ def look(tmp_path, photos):
 
     def run(list_them=True):
         asked = []
-        seen = Seen(tmp_path / "state" / "seen.json", lambda: asked.append(1) or dict(listed))
+        seen = Seen(tmp_path / "state" / "seen", lambda: asked.append(1) or listed.items())
         reported = {path.name: seen.look(str(path)) for path in sorted(photos.iterdir())}
         seen.save()
         if list_them:  # as the images job does after its parameters changed
@@ -95,7 +95,14 @@ def test_what_cannot_be_read_is_new(look, photos):
 
 def test_damaged_memory_is_none(tmp_path, look, photos):
     first, _ = look()
-    (tmp_path / "state" / "seen.json").write_text('{"a')
+    whole = (tmp_path / "state" / "seen").read_bytes()
+    damaged = bytearray(whole)
+    damaged[-3] ^= 4
+    for content in (b'{"a', whole[:-1], bytes(damaged)):
+        (tmp_path / "state" / "seen").write_bytes(content)
+        assert look() == (first, 0)
+        assert (tmp_path / "state" / "seen").read_bytes() == whole
+    (tmp_path / "state" / "seen").write_bytes(whole[:-8])
     assert look() == (first, 0)
     os.utime(photos / "a", (5, 5))
     assert look()[0] == first
@@ -103,21 +110,21 @@ def test_damaged_memory_is_none(tmp_path, look, photos):
 
 def test_memory_is_not_written_in_vain(tmp_path, look):
     look()
-    before = (tmp_path / "state" / "seen.json").stat().st_mtime_ns
+    before = (tmp_path / "state" / "seen").stat().st_mtime_ns
     look()
-    assert (tmp_path / "state" / "seen.json").stat().st_mtime_ns == before
+    assert (tmp_path / "state" / "seen").stat().st_mtime_ns == before
 
 
 def test_names_that_are_no_text(tmp_path):
     odd = os.fsencode(tmp_path) + b"/gr\xfcn \n'"
     with open(odd, "wb") as file:
         file.write(b"x")
-    state = tmp_path / "seen.json"
+    state = tmp_path / "seen"
     for _ in range(2):
-        seen = Seen(state, dict)
+        seen = Seen(state, list)
         seen.look(os.fsdecode(odd))
         seen.save()
-    assert Seen(state, dict).look(os.fsdecode(odd))
+    assert Seen(state, list).look(os.fsdecode(odd))
 
 
 def test_a_touched_folder_keeps_its_fingerprint(tmp_path, photos):
@@ -130,7 +137,7 @@ def test_a_touched_folder_keeps_its_fingerprint(tmp_path, photos):
     def fingerprints():
         records = [record for shard in (0, 1) for record in dataset.list(shard).records]
         digests = {str(photos / record.path): record.digest for record in records}
-        seen = Seen(tmp_path / "seen.json", lambda: digests)
+        seen = Seen(tmp_path / "seen", digests.items)
         texts = dataset.fingerprints(seen.look)
         seen.save()
         return texts

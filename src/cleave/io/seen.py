@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from cleave.io.atomic import read_json, write_json
 from cleave.io.listing import status
+from cleave.io.numbers import NumberTable
 from cleave.types import DataError
+
+Look = tuple[int, int]  # bytes, time of change in ns
+_MISSING: Look = (-1, -1)
 
 
 class Seen:
@@ -21,43 +24,62 @@ class Seen:
     photo goes on to be reported as it was before.
     """
 
-    def __init__(self, file: Path, digests: Callable[[], Mapping[str, str]]):
+    def __init__(self, file: Path, digests: Callable[[], Iterable[tuple[str, str]]]):
         """Starts with what `file` remembers, which may be nothing.
 
         Args:
-            file: JSON, path to [what the photo looks like, what is reported for it].
-            digests: gives path to sha256 of the photos listed so far; called at most once, when the
+            file: for each photo what it looks like and what is reported for it.
+            digests: gives (path, sha256) of the photos listed so far; called at most once, when the
                 first photo that looks new is met.
         """
         self._file, self._ask = file, digests
-        self._digests: Mapping[str, str] | None = None
-        self._old: dict[str, list[str]] = {}
-        self._new: dict[str, list[str]] = {}
+        self._digests: NumberTable | None = None
+        self._old, self._new = NumberTable(4), NumberTable(4)
         with contextlib.suppress(
             DataError
         ):  # none yet, or damaged: then new times count as changes
-            self._old = read_json(file)
+            self._old = NumberTable.read(file, 4)
 
     def look(self, path: str) -> str:
         """A text that changes when the photo's content may have changed."""
-        now = status(path)
-        before, reported = self._old.get(path, (now, now))
-        if now != before and not self._has_old_content(path):
-            reported = now
-        self._new[path] = [now, reported]
-        return reported
+        now = reported = _look(status(path))
+        known = self._old.get(path)
+        if known is not None and (now == known[:2] or self._has_old_content(path)):
+            reported = known[2:]
+        self._new.add(path, *now, *reported)
+        return _text(reported)
 
     def save(self) -> None:
         """Remembers what was looked at, and nothing else."""
+        self._new.sort()
         if self._new != self._old:
-            write_json(self._file, self._new)
+            self._new.write(self._file)
 
     def _has_old_content(self, path: str) -> bool:
         if self._digests is None:
-            self._digests = self._ask()
+            self._digests = NumberTable(1)
+            for name, digest in self._ask():
+                self._digests.add(name, _number(digest))
+            self._digests.sort()
         try:
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             return False
-        return digest == self._digests.get(path)
+        return self._digests.get(path) == (_number(digest),)
+
+
+def _look(text: str) -> Look:
+    """What `status` says, in numbers."""
+    size, _, time = text.partition("\0")
+    return (int(size), int(time)) if time else _MISSING
+
+
+def _text(look: Look) -> str:
+    """What `status` said."""
+    return "missing" if look == _MISSING else f"{look[0]}\0{look[1]}"
+
+
+def _number(digest: str) -> int:
+    """The first 64 bits of a sha256: enough to tell one photo from its next version."""
+    return int.from_bytes(bytes.fromhex(digest[:16]), "big", signed=True)
