@@ -1,4 +1,4 @@
-"""The smallest pre-training of both phases, for tests that start it in processes of their own."""
+"""The smallest pre-training of all phases, for tests that start it in processes of their own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 
 import numpy as np
 
-from cleave.pretrain.config import Architecture, Distil, Mae, Pretrain
+from cleave.pretrain.config import Architecture, Collage, Distil, Mae, Pretrain
 from cleave.pretrain.photos import Photos
 from cleave.types import Image
 
@@ -17,6 +17,7 @@ CONFIG = Pretrain(
     distil=Distil(steps=3, batch=6, global_crop=32, local_crops=1, local_crop=16,
                   class_prototypes=8, patch_prototypes=8, head_hidden=16, head_bottleneck=8,
                   warmup=1, learning_rate=1e-3),
+    collage=Collage(steps=3, batch=6, crop=32, pieces=2, warmup=1),
     side=40, precision="float32", log_every=2, checkpoint_every=1, export_every=2,
 )  # fmt: skip
 
@@ -33,7 +34,7 @@ def photos() -> Photos:
 
 
 def kill_at(step: int) -> None:
-    """From now on the process dies before it takes this step, counted over both phases."""
+    """From now on the process dies before it takes this step, counted over all phases."""
     from cleave.pretrain.train import Run
 
     take_step, taken = Run.take_step, []

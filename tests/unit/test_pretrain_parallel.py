@@ -91,14 +91,14 @@ def two(tmp_path_factory) -> Path:
 
 
 def test_two_processes_are_one_with_the_whole_batch(two, tmp_path):
-    """Of MAE, DINO over crops, masked patches (an odd number of masked crops) and KoLeo."""
+    """Of MAE, DINO over crops, masked patches (an odd number of masked crops), KoLeo, collages."""
     learn(CONFIG, photos(), tmp_path)
     for path in sorted((tmp_path / "exports").iterdir()):
         alone, together = load(path), load(two / "exports" / path.name)
         for name, value in alone.state_dict().items():
             found = together.state_dict()[name]
             assert torch.allclose(found, value, atol=2e-3), (path.name, name)
-    assert len(metrics(two)) == len(metrics(tmp_path)) == 4
+    assert len(metrics(two)) == len(metrics(tmp_path)) == 6
     for one, other in zip(metrics(two), metrics(tmp_path), strict=True):
         assert one.keys() == other.keys()
         for name in one.keys() - {"class_spread", "patch_spread", "patch_rank", "phase"}:

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 from cleave import config as sections_of  # noqa: E402
 from cleave.ops.draws import Sampler  # noqa: E402
 from cleave.pretrain.bank import Bank, decode  # noqa: E402
-from cleave.pretrain.config import Architecture, Distil, Mae, Pretrain  # noqa: E402
+from cleave.pretrain.config import Architecture, Collage, Distil, Mae, Pretrain  # noqa: E402
 from cleave.pretrain.draws import Draws  # noqa: E402
 from cleave.pretrain.model import Block  # noqa: E402
 from cleave.pretrain.phases import build_phase  # noqa: E402
@@ -29,7 +29,7 @@ from cleave.types import DataError, Image  # noqa: E402
 PRESET = Path(__file__).resolve().parents[2] / "workflow/presets/pretrain.yaml"
 
 
-def tiny(mae: int, distil: int, **changes) -> Pretrain:
+def tiny(mae: int, distil: int, collage: int = 0, **changes) -> Pretrain:
     return Pretrain(
         architecture=Architecture(patch=8, dim=32, depth=2, heads=2),
         mae=Mae(steps=mae, batch=8, crop=32, decoder_dim=16, decoder_depth=1, decoder_heads=1,
@@ -37,6 +37,7 @@ def tiny(mae: int, distil: int, **changes) -> Pretrain:
         distil=Distil(steps=distil, batch=8, global_crop=32, local_crops=2, local_crop=16,
                       class_prototypes=16, patch_prototypes=24, head_hidden=32, head_bottleneck=16,
                       warmup=3, teacher_warmup=5),
+        collage=Collage(steps=collage, batch=8, crop=32, pieces=2, warmup=3, learning_rate=3e-3),
         **{"side": 40, "precision": "float32", "log_every": 2, "checkpoint_every": 3,
            "export_every": 4, **changes},
     )  # fmt: skip
@@ -82,8 +83,21 @@ def test_both_phases_learn(bank, tmp_path):
     }
 
 
-def test_stopping_after_every_step_changes_nothing(bank, tmp_path):
-    config = tiny(5, 4)
+def test_collages_are_learned_from(bank, tmp_path):
+    config = tiny(0, 0, 80, checkpoint_every=200, export_every=80)
+    assert train(config, bank, tmp_path).finished
+    lines = read_metrics(tmp_path)
+    assert mean_loss(lines[-8:], "loss") < 0.9 * mean_loss(lines[:4], "loss")
+    assert mean_loss(lines[-8:], "pair_accuracy") > 0.6
+    assert min(line["patch_spread"] for line in lines) > 0.01
+    assert [path.name for path in (tmp_path / "exports").iterdir()] == [
+        "collage-000080.safetensors"
+    ]
+
+
+@pytest.mark.parametrize("steps", [(5, 4, 0), (5, 0, 4)])
+def test_stopping_after_every_step_changes_nothing(bank, tmp_path, steps):
+    config = tiny(*steps)
     whole = train(config, bank, tmp_path / "whole")
     pieces, stops = tmp_path / "pieces", 0
     progress = train(config, bank, pieces, seconds=0)
@@ -93,6 +107,35 @@ def test_stopping_after_every_step_changes_nothing(bank, tmp_path):
     assert stops == 7  # 9 steps; the last of one phase is followed by the first of the next
     assert progress == whole  # the digest of the weights is part of it
     assert read_metrics(pieces) == read_metrics(tmp_path / "whole")
+
+
+def test_a_run_begins_with_the_weights_of_another(bank, tmp_path):
+    train(tiny(2, 0), bank, tmp_path / "first")
+    start = tmp_path / "first" / "exports" / "mae-000002.safetensors"
+    config = tiny(0, 0, 3, start=str(start))
+    config = dataclasses.replace(
+        config, collage=dataclasses.replace(config.collage, learning_rate=1e-12)
+    )
+    whole = train(config, bank, tmp_path / "second")
+    old, new = load(start), load(tmp_path / "second" / "backbone.safetensors")
+    for name, value in old.state_dict().items():
+        assert torch.allclose(new.state_dict()[name], value, atol=1e-3), name
+    pieces, progress = tmp_path / "pieces", train(config, bank, tmp_path / "pieces", seconds=0)
+    start.unlink()  # what goes on from a checkpoint needs it no more
+    while not progress.finished:
+        progress = train(config, bank, pieces, seconds=0, resume=pieces / "checkpoint.pt")
+    assert progress == whole
+
+
+def test_weights_of_another_architecture_are_no_start(bank, tmp_path):
+    train(tiny(1, 0), bank, tmp_path)
+    start = str(tmp_path / "backbone.safetensors")
+    config = tiny(1, 0, start=start)
+    config = dataclasses.replace(
+        config, architecture=Architecture(patch=8, dim=16, depth=2, heads=2)
+    )
+    with pytest.raises(DataError, match=r"start: .* is of Architecture.*dim=32"):
+        train(config, bank, tmp_path / "second")
 
 
 def test_half_precision_is_close_to_single(bank, tmp_path):
@@ -277,6 +320,8 @@ def test_the_preset_is_the_default_recipe():
         ({"mae": {"crop": 100}}, "no multiple of 8"),
         ({"distil": {"global_area": [0.5, 0.2]}}, "global_area"),
         ({"mae": {"steps": 0}, "distil": {"steps": 0}}, "nothing to train"),
+        ({"collage": {"share": [0.5, 0.2]}}, "collage.share"),
+        ({"collage": {"crop": 100}}, "collage.crop: 100 is no multiple of 8"),
         ({"distil": {"view_weight": 0.0, "patch_weight": 0.0}}, "nothing to learn"),
         ({"precision": "float8"}, "'bfloat16', 'float16' or 'float32'"),
         ({"processes": 3}, "mae.batch 1024 cannot be dealt evenly to processes 3"),

@@ -86,4 +86,5 @@ def test_the_line_that_the_training_logs_is_understood(caplog, tmp_path):
     train(CONFIG, Bank(photos), tmp_path, seconds=0)
     train(CONFIG, Bank(photos), tmp_path, resume=tmp_path / "checkpoint.pt")
     found = [STEP_LINE.match(f"INFO {record.message}") for record in caplog.records]
-    assert [match[1] for match in found if match] == ["mae", "mae", "distil", "distil"]
+    phases = [match[1] for match in found if match]
+    assert phases == ["mae", "mae", "distil", "distil", "collage", "collage"]

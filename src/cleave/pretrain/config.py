@@ -133,13 +133,46 @@ class Distil:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Collage:
+    """Telling patches of collages apart by the photo they came from: see `pretrain.collage`.
+
+    Ours; every number is a guess of ours too, made without looking at labels.
+    """
+
+    steps: Annotated[int, Ge(0)] = 0  # off: see the preset for what it was worth
+    batch: Annotated[int, Ge(2)] = 64  # pieces are of the other photos of the batch
+    crop: Count = 96  # pixels
+    area: Range = (0.1, 1.0)  # share of its photo that the photo below, or a piece's crop, shows
+    pieces: Count = 4  # at most, on each photo; 1 at least
+    share: Range = (0.03, 0.5)  # of the collage that a piece covers, before others cover it
+    own: Share = 0.15  # of the pieces, of the photo below itself: a seam alone is no border
+    scale: Positive = 5.0  # of the cosine in the logistic loss, at first; learned
+    bias: float = 0.1  # the cosine that is even between same and different, at first; learned
+    learning_rate: Positive = 1e-3
+    betas: Range = (0.9, 0.98)
+    weight_decay: Annotated[float, Ge(0)] = 0.05
+    warmup: Annotated[int, Ge(0)] = 100
+    clip: Positive = 1.0
+
+    def __post_init__(self):
+        _check_range("collage.area", self.area, 1e-3, 1)
+        _check_range("collage.share", self.share, 1e-3, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pretrain:
-    """A small ViT trained on a data set: MAE, then distillation from the MAE encoder."""
+    """A small ViT trained on a data set: MAE, then distillation, then collages.
+
+    Each phase goes on from the encoder of the one before.
+    """
 
     architecture: Architecture = field(default_factory=Architecture)
     photometric: Photometric = field(default_factory=Photometric)
     mae: Mae = field(default_factory=Mae)
     distil: Distil = field(default_factory=Distil)
+    collage: Collage = field(default_factory=Collage)
+    # Weights that the encoder begins with, an export of another run; None: drawn from the seed
+    start: str | None = None
     side: Count = 224  # pixels; photos are squeezed to this square, as MaskCut squeezes its input
     position_scale: Annotated[float, Ge(1)] = 2.0  # positions times U_log(1/s, s); DINOv3
     # Of the matrix products; float32 elsewhere. float16, with scaled losses, is for older GPUs
@@ -160,15 +193,18 @@ class Pretrain:
         learn(self, photos, folder, **attributes)
 
     def __post_init__(self):
-        for name, batch in {"mae": self.mae.batch, "distil": self.distil.batch}.items():
-            if batch % self.processes:
+        phases = {"mae": self.mae, "distil": self.distil, "collage": self.collage}
+        for name, phase in phases.items():
+            if phase.batch % self.processes:
                 raise ConfigError(
-                    f"{name}.batch {batch} cannot be dealt evenly to processes {self.processes}"
+                    f"{name}.batch {phase.batch} cannot be dealt evenly to processes "
+                    f"{self.processes}"
                 )
         sizes = {"mae.crop": self.mae.crop, "distil.global_crop": self.distil.global_crop}
         sizes["distil.local_crop"] = self.distil.local_crop
+        sizes["collage.crop"] = self.collage.crop
         for name, size in sizes.items():
             if size % self.architecture.patch:
                 raise ConfigError(f"{name}: {size} is no multiple of {self.architecture.patch}")
-        if self.mae.steps + self.distil.steps == 0:
-            raise ConfigError("mae.steps and distil.steps are both 0: nothing to train")
+        if not any(phase.steps for phase in phases.values()):
+            raise ConfigError("mae.steps, distil.steps and collage.steps are 0: nothing to train")

@@ -1,4 +1,4 @@
-"""The two phases of a run. Each turns a batch of photos into one loss."""
+"""The phases of a run. Each turns a batch of photos into one loss."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cleave.ops.seeds import mix
 from cleave.pretrain import monitor
 from cleave.pretrain.augment import crops, photometric
+from cleave.pretrain.collage import compose, grouping, owners
 from cleave.pretrain.config import Mae, Pretrain, Range
 from cleave.pretrain.draws import Draws
 from cleave.pretrain.model import Block, RotaryVit, initialise, patchify, rotation
@@ -224,6 +225,39 @@ class DistilPhase(Phase):
         }
 
 
+class CollagePhase(Phase):
+    """Same photo or not, for every two patches of a collage."""
+
+    name = "collage"
+
+    def __init__(self, config: Pretrain, encoder: RotaryVit):
+        super().__init__(config)
+        self.settings, self.encoder = config.collage, encoder
+        self.log_scale = nn.Parameter(torch.tensor(math.log(config.collage.scale)))
+        self.bias = nn.Parameter(torch.tensor(config.collage.bias))
+
+    def backbone(self) -> RotaryVit:
+        return self.encoder
+
+    def forward(self, photos: Tensor, draws: Draws, step: int, watch: bool):
+        pixels, owner = compose(photos, draws, self.settings)
+        pixels = photometric(pixels, draws, self.config.photometric)
+        patch, pieces = self.config.architecture.patch, self.settings.pieces
+        with self.precision(pixels.device):
+            by = self.encoder.positions(self.encoder.grid(pixels), self.position_scale(draws))
+            tokens = self.encoder.encode(pixels, by)
+        pairs = owners(owner, patch, pieces)
+        loss, accuracy = grouping(tokens[:, 1:], *pairs, self.log_scale.exp(), self.bias)
+        if not watch:
+            return loss, {}
+        return loss, {
+            **watched(tokens),
+            "pair_accuracy": accuracy.item(),
+            "cosine_scale": self.log_scale.exp().item(),
+            "cosine_bias": self.bias.item(),
+        }
+
+
 @torch.no_grad()
 def watched(tokens: Tensor) -> dict[str, float]:
     """The health of final tokens (B, 1 + N, C)."""
@@ -235,7 +269,9 @@ def watched(tokens: Tensor) -> dict[str, float]:
     }
 
 
-PHASES = {phase.name: phase for phase in (MaePhase, DistilPhase)}  # in the order of a run
+PHASES = {
+    phase.name: phase for phase in (MaePhase, DistilPhase, CollagePhase)
+}  # in the order of a run
 
 
 def build_phase(name: str, config: Pretrain, encoder: RotaryVit | None) -> Phase:

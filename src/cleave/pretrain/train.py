@@ -23,11 +23,12 @@ from cleave.io.weights import read_tensors
 from cleave.ops.draws import Sampler
 from cleave.ops.seeds import mix
 from cleave.pretrain.bank import Bank
-from cleave.pretrain.config import Distil, Mae, Pretrain
+from cleave.pretrain.config import Collage, Distil, Mae, Pretrain
 from cleave.pretrain.draws import Draws
+from cleave.pretrain.model import RotaryVit
 from cleave.pretrain.phases import PHASES, Phase, build_phase
 from cleave.pretrain.photos import EXPORTS
-from cleave.pretrain.weights import save
+from cleave.pretrain.weights import load, save
 from cleave.spec import canonical, to_mapping
 from cleave.types import DataError, TrainingError
 
@@ -78,7 +79,7 @@ def train(
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     if run.first:
         run.trim_metrics(state["phase"], state["step"])
-    encoder = None
+    encoder = None if resume or config.start is None else started(config)
     for name in run.names[run.names.index(state["phase"]) :]:
         here = state if name == state["phase"] else None
         phase = build_phase(name, config, encoder).to(run.device)
@@ -243,7 +244,22 @@ class Run:
         )
 
 
-def build_optimiser(phase: Phase, settings: Mae | Distil) -> torch.optim.AdamW:
+def started(config: Pretrain) -> RotaryVit:
+    """The encoder that the first phase begins with.
+
+    Raises:
+        DataError: `config.start` is no weights file, or of another architecture.
+    """
+    encoder = load(Path(config.start))
+    if encoder.architecture != config.architecture:
+        raise DataError(
+            f"start: {config.start} is of {encoder.architecture}, but this run is of "
+            f"{config.architecture}"
+        )
+    return encoder.train().requires_grad_(True)
+
+
+def build_optimiser(phase: Phase, settings: Mae | Distil | Collage) -> torch.optim.AdamW:
     """AdamW; gains, biases and single tokens are not decayed."""
     learned = phase.learned()
     groups = [
@@ -254,7 +270,7 @@ def build_optimiser(phase: Phase, settings: Mae | Distil) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, settings.learning_rate, betas=settings.betas, fused=fused)
 
 
-def learning_rate(step: int, settings: Mae | Distil) -> float:
+def learning_rate(step: int, settings: Mae | Distil | Collage) -> float:
     """Linear warm-up, then a cosine that reaches 0 after the last step."""
     if step < settings.warmup:
         return settings.learning_rate * (step + 1) / settings.warmup
