@@ -7,8 +7,10 @@ from setuptools import Extension, setup
 # multiply-adds: results are the same on every machine.
 kernels = Extension(
     "cleave.ops._native",
-    sources=["native/bits.c", "native/version.c"],
+    sources=["native/bits.c", "native/crf.c", "native/lattice.c", "native/version.c"],
+    depends=["native/lattice.h"],
     extra_compile_args=["-O3", "-ffp-contract=off", "-fvisibility=default"],
+    libraries=["m"],
     optional=True,
 )
 

@@ -2,5 +2,5 @@
 
 int cleave_native_version(void)
 {
-    return 1;
+    return 2;
 }

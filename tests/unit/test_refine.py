@@ -1,14 +1,13 @@
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
 
+from cleave.ops import native
 from cleave.ops import refine as module
-from cleave.ops.refine import dense_crf, guided_filter, refine, resize_mask
+from cleave.ops.refine import guided_filter, refine, resize_mask
 from cleave.ops.resample import upsample_nearest
-from cleave.types import CleaveError, Size
+from cleave.types import Size
 
 
 def picture(height=48, width=64):
@@ -31,35 +30,10 @@ def iou(a, b):
     return (a & b).sum() / (a | b).sum()
 
 
-@pytest.fixture
-def crf():
-    return pytest.importorskip("pydensecrf.densecrf", reason="an extra: pip install pydensecrf2")
-
-
-def test_masks_that_share_a_lattice_are_those_of_a_lattice_each(crf):
-    pixels, masks = picture()
-    before = upsample_nearest(coarse(masks), Size(48, 64))
-    shared = dense_crf(pixels)
-    for mask in (before[0], before[1], before[0]):
-        np.testing.assert_array_equal(shared(mask), dense_crf_naive(crf, pixels, mask))
-
-
-def dense_crf_naive(crf, pixels, mask):
-    """CutLER (maskcut.py:374-405), one step after the other, with a lattice of its own."""
-    logits = np.stack([1.0 - mask, mask])
-    probability = np.exp(logits) / np.exp(logits).sum(0)
-    assert np.unique(probability.round(2)).tolist() == [0.27, 0.73]
-    field = crf.DenseCRF2D(mask.shape[1], mask.shape[0], 2)
-    field.setUnaryEnergy(-np.log(probability).reshape(2, -1).astype(np.float32))
-    field.addPairwiseGaussian(sxy=3, compat=7)
-    field.addPairwiseBilateral(sxy=50, srgb=5, rgbim=pixels, compat=10)
-    return np.argmax(field.inference(10), axis=0).reshape(mask.shape).astype(bool)
-
-
 @pytest.mark.parametrize("how", ["crf", "guided"])
-def test_masks_come_closer_to_the_shapes(how, request):
-    if how == "crf":
-        request.getfixturevalue("crf")
+def test_masks_come_closer_to_the_shapes(how):
+    if how == "crf" and native.library() is None:
+        pytest.importorskip("pydensecrf", reason="an extra: pip install pydensecrf2")
     pixels, truth = picture()
     refined, keep = refine(pixels, coarse(truth), how)
     assert keep.all()
@@ -167,9 +141,3 @@ def test_resized_masks_are_cutlers(size):
     grey = Image.fromarray(np.uint8(mask * 255)).resize((size.width, size.height))
     values = np.asarray(grey).astype(int)
     np.testing.assert_array_equal(resize_mask(mask, size), values > values.max() / 2)
-
-
-def test_a_missing_crf_says_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
-    with pytest.raises(CleaveError, match=r"pip install pydensecrf2.*refine: guided"):
-        dense_crf(np.zeros((4, 4, 3), np.uint8))

@@ -21,7 +21,7 @@ REQUIRED = (
     ("snakemake", "snakemake", "the workflow"),
 )
 OPTIONAL = (
-    ("pydensecrf2", "pydensecrf", "dense CRF (`refine: crf`)", "crf", "`refine: guided`"),
+    ("pydensecrf2", "pydensecrf", "dense CRF without kernels", "crf", "cleave's kernels"),
     ("OpenEXR", "OpenEXR", "EXR depth files", "formats", "another format"),
     ("pillow-heif", "pillow_heif", "HEIC photos", "formats", "JPEG"),
     ("diffusers", "diffusers", "Marigold depth", "diffusion", "another depth source"),
@@ -71,7 +71,7 @@ def _kernels() -> None:
 
     compiled = native.library() is not None
     state = "compiled" if compiled else "not compiled (optional)"
-    _line(compiled, "kernels of cleave", state, "quick cuts")
+    _line(compiled, "kernels of cleave", state, "quick cuts, dense CRF (`refine: crf`)")
     if not compiled:
         print("      run, with a C compiler: pip install --no-deps -e .")
 

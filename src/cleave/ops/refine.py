@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import numpy as np
@@ -10,8 +10,9 @@ from scipy import ndimage
 
 from cleave.ops.bilateral import bilateral_solver
 from cleave.ops.components import fill_holes
+from cleave.ops.crf import dense_crf
 from cleave.ops.resample import upsample_nearest
-from cleave.types import Array, CleaveError, Size
+from cleave.types import Array, Size
 
 Refinement = Literal["crf", "bilateral", "guided", "none"]
 Filter = Callable[[Array], Array]  # (H, W) bool before -> (H, W) bool after
@@ -45,7 +46,7 @@ def refine(
         masks (M, H, W) bool, all False where rejected or empty, and keep (M,) bool.
 
     Raises:
-        CleaveError: `crf` is asked for and pydensecrf is not installed.
+        CleaveError: `crf` is asked for and nothing is there that computes it.
     """
     work = Size(*pixels.shape[:2])
     size = size or work
@@ -56,14 +57,19 @@ def refine(
     occupied = np.flatnonzero(masks.any((1, 2)))
     if len(occupied) == 0:
         return refined, np.zeros(len(masks), bool)
-    makers = {"crf": dense_crf, "bilateral": bilateral_solver, "guided": guided_filter}
-    filtered = (how if callable(how) else makers[how])(pixels)
-    for index in occupied:
-        before = upsample_nearest(masks[index], work)
-        after = fill_holes(filtered(before))
+    shown = upsample_nearest(masks[occupied], work)
+    for index, before, after in zip(occupied, shown, _filtered(pixels, shown, how), strict=True):
+        after = fill_holes(after)
         if (before & after).sum() >= minimum_iou * (before | after).sum():
             refined[index] = resize_mask(after, size)
     return refined, refined.any((1, 2))
+
+
+def _filtered(pixels: Array, masks: Array, how: Refinement | FilterMaker) -> Iterable[Array]:
+    if how == "crf":
+        return dense_crf(pixels)(masks)  # several at once
+    makers = {"bilateral": bilateral_solver, "guided": guided_filter}
+    return map((how if callable(how) else makers[how])(pixels), masks)
 
 
 def resize_mask(mask: Array, size: Size) -> Array:
@@ -75,54 +81,6 @@ def resize_mask(mask: Array, size: Size) -> Array:
     grey = Image.fromarray(np.uint8(mask) * 255)
     values = np.asarray(grey.resize((size.width, size.height), Image.Resampling.BICUBIC))
     return values > values.max() / 2
-
-
-def dense_crf(
-    pixels: Array,
-    *,
-    iterations: int = 10,
-    gaussian: tuple[float, float] = (3, 7),
-    bilateral: tuple[float, float, float] = (50, 5, 10),
-) -> Filter:
-    """Mean field in a fully connected CRF (arXiv 1210.5644), with the constants of CutLER's crf.py.
-
-    The foreground probability that goes in is softmax([1 - m, m]): .73 inside the mask and .27
-    outside. The lattices depend on the image alone, so all masks of an image share them.
-
-    Args:
-        pixels: (H, W, 3) uint8 RGB.
-        gaussian: standard deviation in pixels, weight.
-        bilateral: standard deviation in pixels, in colour levels, weight.
-
-    Returns:
-        A function from a mask (H, W) bool to the refined mask (H, W) bool.
-    """
-    try:
-        from pydensecrf.densecrf import DenseCRF2D
-    except ImportError:
-        raise CleaveError(
-            "refine: crf needs pydensecrf, which is not installed; install it with "
-            "`pip install pydensecrf2` (builds from source, needs a C++ compiler), "
-            "or choose `refine: guided` or `refine: bilateral`, which need nothing more"
-        ) from None
-    height, width = pixels.shape[:2]
-    field = DenseCRF2D(width, height, 2)
-    field.addPairwiseGaussian(sxy=gaussian[0], compat=gaussian[1])
-    field.addPairwiseBilateral(
-        sxy=bilateral[0],
-        srgb=bilateral[1],
-        rgbim=np.require(pixels, requirements=["C", "W"]),  # rendered images are read-only
-        compat=bilateral[2],
-    )
-    likely, unlikely = -np.log(1 / (1 + np.exp([-1.0, 1.0])))
-
-    def infer(mask: Array) -> Array:
-        energy = np.where(np.stack([~mask, mask]), likely, unlikely)
-        field.setUnaryEnergy(energy.reshape(2, -1).astype(np.float32))
-        background, foreground = np.asarray(field.inference(iterations))
-        return (foreground > background).reshape(height, width)
-
-    return infer
 
 
 def guided_filter(pixels: Array, *, radius: int = 16, epsilon: float = 1e-3) -> Filter:

@@ -9,7 +9,7 @@ VERSIONS = {
     "features": 1,
     "depth": 1,
     "graphs": 1,
-    "masks": 1,
+    "masks": 2,
     "recipe": 1,
     "train": 1,
     "relabel": 1,
