@@ -13,7 +13,10 @@ from pathlib import Path
 
 from tests.bench import cost, harness, machine, results
 
-BENCHMARKS = ("stages", "ncut", "cuts", "path", "vit", "detector", "augment", "curve")
+BENCHMARKS = (
+    *("stages", "ncut", "cuts", "path", "curve"),
+    *("vit", "detector", "augment", "device"),
+)
 
 
 def main() -> None:
@@ -31,7 +34,8 @@ def main() -> None:
         for row in importlib.import_module(f"tests.bench.{name}").rows(**options):
             print(" ".join(f"{k}={v}" for k, v in row.cells().items() if v), flush=True)
             rows.append(row)
-        results.merge(output, here, name, rows)
+        if rows:  # on this machine
+            results.merge(output, here, name, rows)
         found += rows
     print(f"\n{harness.markdown(found)}\n\nwritten to {output}")
 

@@ -1,8 +1,9 @@
 """What ImageNet costs, from the measured rates of a machine: python -m tests.bench --cost.
 
 Stages that run no network scale with cores: what one core was measured to do, times their number.
-Network stages on a GPU are a projection: the core's own rate times what the GPU is assumed to
-sustain over what the core sustained in ViT-S/8.
+Network stages on a GPU have the rates of a GPU's file in the same folder where there is one.
+Without, they are a projection: the core's own rate times what the GPU is assumed to sustain over
+what the core sustained in ViT-S/8.
 """
 
 from __future__ import annotations
@@ -69,26 +70,67 @@ FILES = {
 }
 
 
+@dataclass(frozen=True)
+class Rates:
+    """Images a second by row: of a core, of a GPU as measured, and what stands in for that."""
+
+    core: Mapping[str, float]
+    gpu: Mapping[str, float]
+    faster: float  # than a core a GPU is taken to be where it was not measured
+
+    def hours(self, work: Work, gpus: int) -> float:
+        """Of a whole stage."""
+        if work.on == "one core":
+            rate = self.core[work.row]
+        elif work.on == "cores":
+            rate = self.core[work.row] * gpus * CORES
+        else:
+            one = self.gpu.get(work.row, self.core[work.row] * self.faster)
+            rate = one * (gpus if work.on == "GPUs" else min(gpus, TRAINING))
+        return images(work) / rate / 3600
+
+    def star(self, *parts: Work) -> str:
+        """ "*" where something is projected."""
+        return "*" * any("GPU" in part.on and part.row not in self.gpu for part in parts)
+
+
+def images(work: Work) -> int:
+    """How many go through a stage."""
+    return STEPS * BATCH if work.row == "training" else IMAGES
+
+
 def page(path: Path) -> str:
     """Both tables as markdown, with what they assume."""
     measured = {row.stage: row for row in results.all_rows(path)}
-    rates = {row.stage: row.ours for row in measured.values()} | {"training": training(measured)}
-    core = VIT_S8 * rates["features: vits8"]
+    core = {row.stage: row.ours for row in measured.values()} | {"training": training(measured)}
+    sustained = VIT_S8 * core["features: vits8"]
+    device, gpu = on_gpu(path.parent)
+    rates = Rates(core, gpu, SUSTAINED / sustained)
     hours = table(
         ("stage", "images/s, one core", "core-hours",
          *(f"hours on {g} GPU{'s' * (g > 1)}, {g * CORES} cores" for g in GPUS)),
-        lines(rates, core),
+        lines(rates),
     )  # fmt: skip
-    disk = table(("file", "MB an image", "ImageNet"), list(files(measured)))
+    disk = table(("file", "MB an image", "ImageNet"), files(measured))
+    known = f"Where there is no star the GPU is {device}, measured. " if device else ""
     return (
-        f"{hours}\n\n"
-        f"\\* Projected, not measured: the rate of one core times {SUSTAINED / core:,.0f}. That is "
+        f"{hours}\n\n{known}"
+        f"\\* Projected, not measured: the rate of one core times {rates.faster:,.0f}. That is "
         f"{SUSTAINED / 1e12:.0f} TFLOP/s, what we assume that a GPU sustains in float32, over the "
-        f"{core / 1e9:.0f} GFLOP/s that the core sustained in ViT-S/8 ({VIT_S8 / 1e12} TFLOP an "
-        f"image). Training: {STEPS:,} steps of {BATCH}, from a measured step of 320 x 427 px times "
-        f"{LARGER:.1f} for the pixels of CutLER's sizes; on {TRAINING} GPUs at most, those of one "
-        f"machine.\n\n{disk}"
+        f"{sustained / 1e9:.0f} GFLOP/s that the core sustained in ViT-S/8 ({VIT_S8 / 1e12} TFLOP "
+        f"an image). Training: {STEPS:,} steps of {BATCH}, from a measured step of 320 x 427 px "
+        f"times {LARGER:.1f} for the pixels of CutLER's sizes; on {TRAINING} GPUs at most, those "
+        f"of one machine.\n\n{disk}"
     )
+
+
+def on_gpu(folder: Path) -> tuple[str, dict[str, float]]:
+    """Name and rates of the first GPU, by file name, whose stages were measured; "" if none."""
+    for file in sorted(folder.glob("*.json")):
+        device, rows = results.gpu(file), results.read(file).get("stages", [])
+        if device and rows:
+            return device, {row.stage: row.ours for row in rows}
+    return "", {}
 
 
 def training(measured: Mapping[str, Row]) -> float:
@@ -96,30 +138,16 @@ def training(measured: Mapping[str, Row]) -> float:
     return 1 / (measured["the same with DropLoss"].ours * LARGER)
 
 
-def spent(work: Work, rate: float, core: float, gpus: int) -> float:
-    """Hours of a stage."""
-    images = STEPS * BATCH if work.row == "training" else IMAGES
-    faster = SUSTAINED / core
-    workers = {
-        "one core": 1.0,
-        "cores": gpus * CORES,
-        "GPUs": gpus * faster,
-        "GPUs of one machine": min(gpus, TRAINING) * faster,
-    }
-    return images / rate / workers[work.on] / 3600
-
-
-def lines(rates: Mapping[str, float], core: float) -> Iterator[list[str]]:
+def lines(rates: Rates) -> Iterator[list[str]]:
     """A line a stage, then the sums, one stage after the other."""
     for work in STAGES:
-        rate, star = rates[work.row], "*" if "GPU" in work.on else ""
-        images = STEPS * BATCH if work.row == "training" else IMAGES
-        hours = [figure(spent(work, rate, core, gpus)) + star for gpus in GPUS]
-        yield [work.name, f"{rate:.3g}", figure(images / rate / 3600), *hours]
+        rate, star = rates.core[work.row], rates.star(work)
+        hours = [figure(rates.hours(work, gpus)) + star for gpus in GPUS]
+        yield [work.name, f"{rate:.3g}", figure(images(work) / rate / 3600), *hours]
     for name, indices in SUMS.items():
         parts = [STAGES[index] for index in indices]
-        hours = [sum(spent(p, rates[p.row], core, gpus) for p in parts) for gpus in GPUS]
-        yield [f"**{name}**", "", "", *(f"**{figure(h)}***" for h in hours)]
+        hours = [figure(sum(rates.hours(p, gpus) for p in parts)) for gpus in GPUS]
+        yield [f"**{name}**", "", "", *(f"**{h}**{rates.star(*parts)}" for h in hours)]
 
 
 def files(measured: Mapping[str, Row]) -> Iterator[list[str]]:

@@ -46,6 +46,11 @@ def read(path: Path) -> dict[str, list[Row]]:
     return {name: [Row(**row) for row in run["rows"]] for name, run in held["benchmarks"].items()}
 
 
+def gpu(path: Path) -> str:
+    """The GPU of the machine, "" without."""
+    return json.loads(path.read_text())["machine"]["gpu"]
+
+
 def all_rows(path: Path) -> Iterator[Row]:
     """Rows of all benchmarks, in the order of their first run."""
     for rows in read(path).values():

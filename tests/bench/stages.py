@@ -26,9 +26,10 @@ from cleave.io.coco import encode_annotations
 from cleave.ops.render import scene
 from cleave.types import MaskSet, Size
 from tests.bench.harness import RATE, Row
+from tests.bench.machine import describe
 
 ROOT = Path(__file__).resolve().parents[2]
-IMAGES = 3
+IMAGES = {"cpu": 3, "wall": 24}  # by the clock: of the CPU, or of the wall where there is a GPU
 SIZE = Size(480, 640)
 QUALITY = 92  # of the JPEGs
 BATCH = 2  # photos of a training step, as in stages.yaml
@@ -40,22 +41,23 @@ COMMAND = re.compile(r"^Shell command: cleave (.+) > \S+ 2>&1$", re.MULTILINE)
 
 
 def rows() -> Iterator[Row]:
+    clock = "wall" if describe()["gpu"] else "cpu"
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
-        write_photos(project)
+        write_photos(project, IMAGES[clock])
         write_depth_network(project / "depth_anything")
         shutil.copy(Path(__file__).with_name("stages.yaml"), project / "config.yaml")
-        found = [row(arguments[0], *run(project, arguments)) for arguments in commands(project)]
+        found = [row(IMAGES[clock], *run(project, clock, command)) for command in commands(project)]
         yield from sorted(found, key=lambda row: ORDER.index(row.stage.split(":")[0]))
 
 
-def write_photos(project: Path) -> None:
+def write_photos(project: Path, count: int) -> None:
     """Rendered scenes as JPEGs, with their instances as COCO annotations."""
     from PIL import Image
 
     (project / "photos").mkdir()
     images, annotations = [], []
-    for number in range(1, IMAGES + 1):
+    for number in range(1, count + 1):
         drawn = scene("crowded", 900 + number, SIZE)
         Image.fromarray(drawn.pixels).save(project / f"photos/{number}.jpg", quality=QUALITY)
         images.append({"id": number, "file_name": f"{number}.jpg", **SIZE._asdict()})
@@ -111,30 +113,31 @@ def targets(project: Path) -> list[str]:
     ]
 
 
-def run(project: Path, arguments: list[str]) -> tuple[dict, Path]:
-    """What the command took (see `probe`), and the file that it wrote."""
+def run(project: Path, clock: str, arguments: list[str]) -> tuple[str, dict, Path]:
+    """The stage, what it took (see `probe`), and the file that it wrote."""
     file = project / "took.json"
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.probe", str(file), *arguments],
+        [sys.executable, "-m", "tests.bench.probe", str(file), clock, *arguments],
         cwd=project, capture_output=True, text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"{shlex.join(arguments)}\n{done.stderr}")
-    return json.loads(file.read_text()), project / arguments[arguments.index("--output") + 1]
+    output = project / arguments[arguments.index("--output") + 1]
+    return arguments[0], json.loads(file.read_text()), output
 
 
-def row(stage: str, took: dict, output: Path) -> Row:
+def row(images: int, stage: str, took: dict, output: Path) -> Row:
     """The line of a command: the median image (the first one builds the network), or the whole."""
     if stage == "train":
         seconds = statistics.median(took["ticks"]) / BATCH
     elif took["ticks"]:
         seconds = statistics.median(took["ticks"][1:])
     else:
-        seconds = took["whole"] / IMAGES
+        seconds = took["whole"] / images
     file = output.stat().st_size / 1e6
     if stage not in ("train", "table"):
-        file /= IMAGES
+        file /= images
     return Row(title(stage, output), RATE, 1 / seconds, peak=took["peak"], file=file)
 
 

@@ -100,3 +100,28 @@ def test_unknown_benchmarks_are_named():
     )
     assert done.returncode == 2
     assert "no benchmark 'vitt'; valid: stages, ncut" in done.stderr
+
+
+def test_cost_of_imagenet_by_hand(bench, tmp_path):
+    results, row = bench("results"), bench("harness").Row
+    cost = bench("cost")
+    names = {work.row for work in cost.STAGES} | set(cost.FILES.values()) - {"training"}
+    rows = [row(name, "images/s", 2.0, file=0.5) for name in sorted(names)]
+    rows += [row("the same with DropLoss", "CPU s", 10.0)]
+    path = tmp_path / "cpu.json"
+    results.merge(path, MACHINE, "stages", rows)
+    text = cost.page(path)
+    lines = [line.strip("| ").split(" | ") for line in text.split("\n\n")[0].splitlines()]
+    table = {name: cells for name, *cells in lines}
+    # 1,281,167 / 2 s = 178 h of a core; 16 cores 11 h, 512 cores .35 h; files of .5 MB: 641 GB
+    assert table["graphs"][:3] == ["2", "178", "11"]
+    assert table["graphs"][3].startswith("0.35")
+    assert table["recipe: shards to one JSON"][2] == "178"
+    # 40e12 / (2 * .39e12) = 51 times as fast
+    assert table["features, ViT-S/8"][2] == "3.5*"
+    assert text.count("641 GB") == len(cost.FILES)
+    results.merge(tmp_path / "gpu.json", MACHINE | {"gpu": "Some GPU"}, "stages", [
+        row("features: vits8", "images/s", 100.0)
+    ])  # fmt: skip
+    assert "| 3.6 | 0.11 |" in cost.page(path)
+    assert "the GPU is Some GPU, measured" in cost.page(path)
