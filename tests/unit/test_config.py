@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -172,14 +171,6 @@ def test_all_errors_come_at_once(raw):
 )
 def test_committed_configs_are_valid(path):
     config.load(yaml.safe_load(path.read_text()))
-
-
-def test_the_readmes_config_is_valid():
-    text = (REPOSITORY / "README.md").read_text()
-    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        assert config.load(yaml.safe_load(block)).targets
 
 
 def test_features_that_name_a_pretraining_of_another_kind_are_refused(raw):
