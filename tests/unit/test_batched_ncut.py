@@ -1,5 +1,7 @@
 """Many cuts at a time, on the CPU in a GPU's place, against the solver for one."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -185,26 +187,32 @@ def test_refuses_what_does_not_fit(packed, bad):
         Solver("cpu").spectra(**{"edges": packed[:1], "n": N} | bad)
 
 
-def operators(values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Symmetric matrices with the given eigenvalues (B, N), and their first vectors."""
-    rng = np.random.default_rng(0)
-    bases = np.linalg.qr(rng.standard_normal((*values.shape, values.shape[1])))[0]
-    matrices = (bases * values[:, None]) @ bases.swapaxes(1, 2)
-    return torch.as_tensor(matrices), torch.as_tensor(bases[:, :, 0].copy())
+class Dense:
+    """Symmetric matrices with the given eigenvalues (B, N), of which the first is left out."""
+
+    def __init__(self, values: np.ndarray):
+        rng = np.random.default_rng(0)
+        bases = np.linalg.qr(rng.standard_normal((*values.shape, values.shape[1])))[0]
+        self.matrices = torch.as_tensor((bases * values[:, None]) @ bases.swapaxes(1, 2))
+        self.deflated = torch.as_tensor(bases[:, :, 0].copy())
+        self.products: list[int] = []  # problems of each
+
+    def multiply(self, block):
+        self.products.append(len(block))
+        return block @ self.matrices
+
+    def take(self, which):
+        taken = copy.copy(self)
+        taken.matrices, taken.deflated = self.matrices[which], self.deflated[which]
+        return taken
 
 
 def test_search_condenses_and_gives_up_on_each_problem_alone():
     bulk = np.linspace(0.88, -0.2, 397)
     values = np.array([[1, near, 0.9, *bulk] for near in (0.94, 0.93, 0.9 + 1e-9)])
-    matrices, first = operators(values)
-    products = []
-
-    def multiply(block):
-        products.append(1)
-        return block @ matrices
-
-    found = eigen.leading_pairs(multiply, first, 1, 1e-10)
-    assert len(products) > eigen.CAPACITY // eigen.BLOCK
+    operators = Dense(values)
+    found = eigen.leading_pairs(operators, 1, 1e-10)
+    assert len(operators.products) > eigen.CAPACITY // eigen.BLOCK
     assert found.exact[:2].all()
     assert found.values[:2, 0] == pytest.approx(values[:2, 1], abs=1e-12)
     assert found.values[:2, 1] == pytest.approx(0.9, abs=1e-4)
@@ -213,10 +221,24 @@ def test_search_condenses_and_gives_up_on_each_problem_alone():
         assert found.values[2, 0] - found.values[2, 1] < TIED
 
 
+def test_those_not_done_go_on_alone_and_find_the_same():
+    bulk = np.linspace(0.5, -0.2, 397)
+    near = (0.95, 0.61, 0.96, 0.97, 0.605, 0.94)
+    values = np.array([[1, first, 0.6, *bulk] for first in near])
+    operators = Dense(values)
+    found = eigen.leading_pairs(operators, 1, 1e-10)
+    assert found.exact.all()
+    assert found.values[:, 0] == pytest.approx(near, abs=1e-12)
+    assert operators.products[0] == operators.products[-1] == 6
+    assert 2 in operators.products
+    for k in range(6):
+        alone = eigen.leading_pairs(operators.take([k]), 1, 1e-10)
+        np.testing.assert_allclose(alone.vectors[0], found.vectors[k], atol=1e-8)
+
+
 def test_search_sees_that_a_value_is_repeated():
     values = np.array([[1.0, 0.8, 0.8, 0.8, 0.6, *np.linspace(0.4, -0.4, 195)]])
-    matrices, first = operators(values)
-    found = eigen.leading_pairs(lambda block: block @ matrices, first, 2, 1e-10)
+    found = eigen.leading_pairs(Dense(values), 2, 1e-10)
     assert found.exact.all()
     assert found.values[0, :2] == pytest.approx([0.8, 0.8], abs=1e-12)
 
@@ -224,7 +246,6 @@ def test_search_sees_that_a_value_is_repeated():
 def test_search_survives_the_end_of_the_space():
     """Three distinct values: soon nothing is new, and rows of zeros fill the space."""
     values = np.repeat([[1.0, 0.5, 0.1]], [1, 3, 196], axis=1)
-    matrices, first = operators(values)
-    found = eigen.leading_pairs(lambda block: block @ matrices, first, 1, 1e-10)
+    found = eigen.leading_pairs(Dense(values), 1, 1e-10)
     assert found.exact.all()
     assert found.values[0, 0] == pytest.approx(0.5, abs=1e-12)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,7 +16,18 @@ CAPACITY = 96  # vectors of the search space before it is condensed
 KEPT = 32  # best Ritz vectors kept then
 FIRST, EVERY = 8, 3  # products before the first look at the pairs, and between two
 LIMIT = FIRST + 18 * EVERY  # products after which to give up: photos need a quarter of them
-Multiply = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Operators(Protocol):
+    """B symmetric operators on N entries each."""
+
+    deflated: torch.Tensor  # (B, N) float64, a unit eigenvector of each, to be left out
+
+    def multiply(self, block: torch.Tensor) -> torch.Tensor:
+        """(B, K, N) to (B, K, N) float64, each operator on its K rows."""
+
+    def take(self, which: np.ndarray) -> Operators:
+        """Those with the given indices."""
 
 
 @dataclass(frozen=True)
@@ -27,46 +38,46 @@ class BatchedPairs:
     exact: np.ndarray  # (B,) bool; the rest of a problem's numbers means nothing where it is False
 
 
-def leading_pairs(
-    multiply: Multiply, deflated: torch.Tensor, count: int, tolerance: float
-) -> BatchedPairs:
+def leading_pairs(operators: Operators, count: int, tolerance: float) -> BatchedPairs:
     """The `count` largest eigenvalues of B symmetric operators, and their vectors.
 
     Block Lanczos with full orthogonalisation and true residuals, condensed to its best vectors when
     the space is full (thick restart). The problems go in step, but each has a space of its own and
-    is done when its own pairs are: what else is in the batch changes nothing but round-off.
+    is done when its own pairs are: what else is in the batch changes nothing but round-off. When
+    half of them are done, the others go on alone.
 
     A block sees up to BLOCK copies of a repeated eigenvalue, so a repeat shows among `values` even
     where not all of it does. The search ends when the eigenvalue after the wanted ones is known to
     a fifth of its distance too, as in `ops.eigen`.
 
     Args:
-        multiply: (B, K, N) to (B, K, N) float64, each operator on its K rows.
-        deflated: (B, N) unit eigenvectors to leave out, which also name the device.
-        count: pairs wanted, below KEPT; N well above CAPACITY.
+        operators: N well above CAPACITY.
+        count: pairs wanted, below KEPT.
         tolerance: largest |A y - mu y| of a wanted pair.
     """
-    problems, n = deflated.shape
-    space = _SearchSpace(multiply, deflated)
+    problems, n = operators.deflated.shape
     values = np.ones((problems, count + 1))
-    vectors = deflated.new_zeros(problems, count, n)
+    vectors = operators.deflated.new_zeros(problems, count, n)
     exact = np.zeros(problems, bool)
-    block = _start(deflated)
+    space, block = _SearchSpace(operators), _start(operators.deflated)
+    going = np.arange(problems)  # those in the space
     for products in range(1, LIMIT + 1):
-        if space.size + BLOCK > CAPACITY:
-            block = space.rest(block)
-            space.condense()
         block = space.add(block)
         if products < FIRST or (products - FIRST) % EVERY or space.size <= count:
             continue
         found, weights = space.ritz(count + 1)
-        done = ~exact & _are_exact(found, space.residuals(found, weights), tolerance)
-        values[done] = found[done]
-        vectors[done] = space.vectors(weights)[done, :count]
-        exact |= done
+        done = _are_exact(found, space.residuals(found, weights), tolerance) & ~exact[going]
+        values[going[done]] = found[done]
+        vectors[going[done]] = space.vectors(weights)[done, :count]
+        exact[going[done]] = True
         if exact.all():
             break
-    images = multiply(vectors) - torch.as_tensor(values[:, :count, None]).to(vectors) * vectors
+        rest = np.flatnonzero(~exact[going])
+        if 2 * len(rest) <= len(going):
+            going, block = going[rest], block[rest]
+            space.take(rest, operators.take(going))
+    images = operators.multiply(vectors)
+    images -= torch.as_tensor(values[:, :count, None]).to(vectors) * vectors
     residuals = torch.linalg.vector_norm(images, dim=2).cpu().numpy()
     return BatchedPairs(values, vectors, residuals, exact & (residuals <= tolerance).all(1))
 
@@ -90,16 +101,25 @@ class _SearchSpace:
     A vector that is not new to its problem leaves a row of zeros, whose Ritz value is put last.
     """
 
-    def __init__(self, multiply: Multiply, deflated: torch.Tensor):
-        problems, n = deflated.shape
-        self._multiply, self._deflated = multiply, deflated[:, None]
-        self._vectors = deflated.new_zeros(problems, CAPACITY, n)
-        self._images = deflated.new_zeros(problems, CAPACITY, n)
-        self._projection = deflated.new_zeros(problems, CAPACITY, CAPACITY)
+    def __init__(self, operators: Operators):
+        problems, n = operators.deflated.shape
+        self._operators = operators
+        self._vectors = operators.deflated.new_zeros(problems, CAPACITY, n)
+        self._images = torch.zeros_like(self._vectors)
+        self._projection = operators.deflated.new_zeros(problems, CAPACITY, CAPACITY)
         self.size = 0
+
+    def take(self, which: np.ndarray, operators: Operators) -> None:
+        """Goes on with some of the problems, whose operators are these."""
+        self._operators = operators
+        self._vectors, self._images = self._vectors[which], self._images[which]
+        self._projection = self._projection[which]
 
     def add(self, block: torch.Tensor) -> torch.Tensor:
         """Adds the part of (B, BLOCK, N) that is new; the image of it, which is the next block."""
+        if self.size + BLOCK > CAPACITY:
+            block = self.rest(block)  # of the whole space, before much of it is forgotten
+            self._condense()
         first = self.size
         for k in range(BLOCK):
             row = block[:, k : k + 1]
@@ -110,8 +130,7 @@ class _SearchSpace:
             self._vectors[:, self.size] = row[:, 0]  # from here on `rest` knows it
             self.size += 1
         new = slice(first, self.size)
-        images = self._multiply(self._vectors[:, new])
-        self._images[:, new] = images
+        self._images[:, new] = images = self._operators.multiply(self._vectors[:, new])
         columns = self._vectors[:, : self.size] @ images.mT
         self._projection[:, : self.size, new] = columns
         self._projection[:, new, : self.size] = columns.mT
@@ -121,9 +140,9 @@ class _SearchSpace:
 
     def rest(self, block: torch.Tensor) -> torch.Tensor:
         """What the space does not hold of (B, K, N)."""
-        known = self._vectors[:, : self.size]
+        known, deflated = self._vectors[:, : self.size], self._operators.deflated[:, None]
         for _ in range(2):  # twice is enough (Kahan and Parlett): once loses half of the digits
-            block = block - (block @ self._deflated.mT) @ self._deflated
+            block = block - (block @ deflated.mT) @ deflated
             block = block - (block @ known.mT) @ known
         return block
 
@@ -147,7 +166,7 @@ class _SearchSpace:
         rest = weights @ self._images[:, : self.size] - values * self.vectors(weights)
         return torch.linalg.vector_norm(rest, dim=2).cpu().numpy()
 
-    def condense(self) -> None:
+    def _condense(self) -> None:
         values, weights = self.ritz(KEPT)
         images = weights @ self._images[:, : self.size]
         self._vectors[:, :KEPT] = self.vectors(weights)

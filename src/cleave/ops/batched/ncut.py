@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -90,7 +91,7 @@ class Solver:
         self, problems: Sequence[_Problem], floor: float, count: int, tolerance: float
     ) -> list[Spectrum | None]:
         graphs = _Graphs(problems, floor, self.device)
-        pairs = leading_pairs(graphs.multiply, graphs.trivial, count, tolerance)
+        pairs = leading_pairs(graphs, count, tolerance)
         vectors = (pairs.vectors / graphs.root_degree).cpu().numpy()
         return [self._spectrum(pairs, k, vectors[k]) for k in range(len(problems))]
 
@@ -138,7 +139,15 @@ class _Graphs:
         self.single = _to(1 - kinds.sum(1, keepdims=True), device)
         self.kinds = _to(kinds, device)
         self.means = _to(kinds / np.maximum(kinds.sum(2, keepdims=True), 1), device)
-        self.trivial = self.root_degree[:, 0] / torch.linalg.vector_norm(self.root_degree, dim=2)
+        norms = torch.linalg.vector_norm(self.root_degree, dim=2)
+        self.deflated = self.root_degree[:, 0] / norms  # the trivial first vector
+
+    def take(self, which: Array) -> _Graphs:
+        taken = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, torch.Tensor):
+                setattr(taken, name, value[which])
+        return taken
 
     def multiply(self, y: torch.Tensor) -> torch.Tensor:
         x = self._equal(y) / self.root_degree
