@@ -140,15 +140,21 @@ def plain(value: float) -> str:
 
 
 def figure(
-    rows: Sequence[Row], axes: Sequence[Axis], draw: Callable[[str, int, float], str]
+    rows: Sequence[Row],
+    axes: Sequence[Axis],
+    draw: Callable[[str, int, float], str],
+    longest: int = LONGEST,
 ) -> str:
-    """Names, axes and grid; `draw(title, row, width)` fills a cell whose origin is left, middle."""
+    """Names, axes and grid; `draw(title, row, width)` fills a cell whose origin is left, middle.
+
+    Names have at most `longest` characters.
+    """
     if not rows or not axes:
         return ""
-    left = CHARACTER * min(LONGEST, max(len(row.name) for row in rows)) + 26
+    left = CHARACTER * min(longest, max(len(row.name) for row in rows)) + 26
     width = min(WIDEST, (WIDTH - left) / len(axes) - GAP)
     height = TOP + ROW * len(rows) + BOTTOM
-    parts = [_names(rows)]
+    parts = [_names(rows, longest)]
     for column, axis in enumerate(axes):
         x = left + column * (width + GAP)
         parts.append(f'<g transform="translate({x:.1f} {TOP})">{_grid(axis, width, len(rows))}')
@@ -164,11 +170,11 @@ def figure(
     )
 
 
-def _names(rows: Sequence[Row]) -> str:
+def _names(rows: Sequence[Row], longest: int) -> str:
     parts = []
     for index, row in enumerate(rows):
         y = TOP + (index + 0.5) * ROW
-        name = row.name if len(row.name) <= LONGEST else row.name[: LONGEST - 1] + "…"
+        name = row.name if len(row.name) <= longest else row.name[: longest - 1] + "…"
         parts.append(
             f'<rect x="0" y="{y - 5}" width="10" height="10" rx="2" fill="{row.colour}"/>'
             f'<text class="name" x="17" y="{y + 4.5}">{escape(name)}</text>'

@@ -15,6 +15,8 @@ from cleave.types import DataError
 RATE = "images/s"  # the one unit of which more is better; that of the rows of whole stages
 OURS, MEMORY = plots.COLOURS[0], plots.COLOURS[4]
 
+LONGEST = 60  # characters of a row's name
+
 Entry = Mapping[str, Any]
 
 
@@ -82,7 +84,7 @@ def _beside(rows: Sequence[Entry]) -> str:
         told = f"{row['stage']}: {row['ours']:g} {row['unit']}, {row['naive']:g} by {row['twin']}"
         return _bar(start, end, f"{found:.3g}", told)
 
-    return plots.figure([Row(row["stage"], OURS) for row in rows], [axis], draw)
+    return plots.figure([Row(row["stage"], OURS) for row in rows], [axis], draw, LONGEST)
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
