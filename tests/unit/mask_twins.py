@@ -28,6 +28,15 @@ def random_scene(seed, h=7, w=7, noise=0.25, depth_noise=0.01, likeness=0.0):
     return scene_of(features, z)
 
 
+def two_blocks(gap=0.5, h=12, w=20):
+    """Two blocks of one class that touch in 2D, `gap` of the depth range apart; and the classes."""
+    classes, z = np.zeros((h, w), int), np.full((h, w), 1.0)
+    classes[3:9, 4:16] = 1
+    z[3:9, 4:10], z[3:9, 10:16] = 0.0, gap
+    features = np.eye(2)[classes] + np.random.default_rng(0).normal(0, 0.05, (h, w, 2))
+    return scene_of(features, z), classes
+
+
 def scene_of(features, z, threshold=0.3):
     """A Scene with the graph cos > threshold and a depth map of PATCH pixels a patch."""
     h, w, channels = features.shape

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from mask_twins import bipartition_naive, flood, patches_of, random_scene, scene_of
+from mask_twins import bipartition_naive, flood, patches_of, random_scene, two_blocks
 
 from cleave.masks.cleave3d import Cleave3D, _core
 from cleave.masks.maskcut import MaskCut
@@ -109,15 +109,6 @@ def test_those_scenes_hold_fragments_and_unstable_masks():
     once = [Cleave3D(refine="none", max_cuts=1)(s) for s in scenes]
     assert sum(map(len, kept)) >= sum(map(len, once)) + 8
     assert 0 < (scores < 0.9).mean() < 1
-
-
-def two_blocks(gap, h=12, w=20):
-    """Two blocks of one class that touch in 2D, `gap` of the depth range apart."""
-    classes, z = np.zeros((h, w), int), np.full((h, w), 1.0)
-    classes[3:9, 4:16] = 1
-    z[3:9, 4:10], z[3:9, 10:16] = 0.0, gap
-    features = np.eye(2)[classes] + np.random.default_rng(0).normal(0, 0.05, (h, w, 2))
-    return scene_of(features, z), classes
 
 
 def test_one_cut_gives_every_depth_component():

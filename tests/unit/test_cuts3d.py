@@ -5,7 +5,7 @@ from collections import deque
 
 import numpy as np
 import pytest
-from mask_twins import FOUR, PATCH, bipartition_naive, flood, patches_of, random_scene, scene_of
+from mask_twins import FOUR, PATCH, bipartition_naive, flood, patches_of, random_scene, two_blocks
 
 from cleave.masks.cuts3d import CutS3D, Terminals, _terminals
 from cleave.ops.points import pool_depth
@@ -207,17 +207,8 @@ def test_the_twin_sees_instances_and_degenerate_cuts():
     assert max(r.scores.max() for r in results) > min(r.scores.min() for r in results)
 
 
-def two_objects(gap=0.5, h=12, w=20):
-    """Two blocks of one class that touch in 2D and stand `gap` of the depth range apart."""
-    classes, z = np.zeros((h, w), int), np.full((h, w), 1.0)
-    classes[3:9, 4:16] = 1
-    z[3:9, 4:10], z[3:9, 10:16] = 0.0, gap
-    features = np.eye(2)[classes] + np.random.default_rng(0).normal(0, 0.05, (h, w, 2))
-    return scene_of(features, z), classes
-
-
 def test_touching_objects_come_apart_in_3d_and_their_masks_are_disjoint():
-    scene, classes = two_objects()
+    scene, classes = two_blocks()
     found = CutS3D(refine="none", coordinate_scale=None, tau_steps=2.9, max_masks=2)(scene)
     masks = patches_of(found, scene.graph.grid)
     assert len(masks) == 2
@@ -230,7 +221,7 @@ def test_touching_objects_come_apart_in_3d_and_their_masks_are_disjoint():
 
 
 def test_flat_depth_keeps_them_together():
-    scene, classes = two_objects()
+    scene, classes = two_blocks()
     flat = Scene(scene.image, graph=scene.graph, depth=DepthMap(np.ones((5, 5), np.float32)))
     method = CutS3D(refine="none", sink="none", coordinate_scale=None, tau_steps=2.0, max_masks=1)
     np.testing.assert_array_equal(patches_of(method(flat), scene.graph.grid)[0], classes == 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from cleave import config, paths, plan
 from cleave.commands.check import read_yaml
 from cleave.plan import Planned
-from cleave.report.timings import STEP_LINE, seconds_an_image
+from cleave.report.timings import STEP_LINE, log_lines, seconds_an_image
 
 _CAUSE = "cleave: error: "
 
@@ -112,18 +112,12 @@ def table(folder: Path, lines: Iterable[Line]) -> str:
 
 def _progress(folder: Path, job: Planned) -> str:
     """The last line of progress in the log of a training, if it has one."""
-    found = [line for line in _lines(folder / job.log) if STEP_LINE.match(line)]
+    found = [line for line in log_lines(folder / job.log) if STEP_LINE.match(line)]
     return f": {found[-1].removeprefix('INFO training: ')}" if found else ""
 
 
 def cause(log: Path) -> str:
     """The line of a log that says why its job failed: the error told to people, or the last one."""
-    lines = [line for line in _lines(log) if line.strip()]
+    lines = [line for line in log_lines(log) if line.strip()]
     told = [line.removeprefix(_CAUSE) for line in lines if line.startswith(_CAUSE)]
     return (told or lines or ["nothing is in its log"])[-1]
-
-
-def _lines(path: Path) -> list[str]:
-    if not path.is_file():
-        return []
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()
