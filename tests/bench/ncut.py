@@ -3,13 +3,21 @@
 The twin is what CutLER's maskcut.py does (arXiv 2301.11320): for every cut the affinity of all
 features again, dense float64 matrices, `scipy.linalg.eigh(D - A, D, subset_by_index=[1, 2])`. Its
 eigenvector gets our sign rule, without which its masks hang on LAPACK's arbitrary sign.
+
+The compiled products of `cleave.ops.bits` also stand beside SciPy's, their portable stand-in. What
+was found when they were chosen, on one core of an EPYC with AVX-512, for 3,600 nodes with 30 % of
+all edges: SciPy's gather 1.9 ms a product after 9 ms of preparation; additions masked by AVX-512,
+eight lanes at a time, 1.0 ms; tables of subset sums in plain C 0.58 ms after 0.2 ms, and 0.38 ms
+where words of 64 missing edges are left out. So there is no code for one machine only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import scipy.linalg
@@ -19,7 +27,7 @@ import scipy.sparse.linalg
 from cleave.graphs.cosine import Cosine
 from cleave.io.artifacts import pack_graph
 from cleave.io.store import write_shard
-from cleave.ops import affinity, bits, ncut
+from cleave.ops import affinity, bits, native, ncut
 from cleave.types import FeatureMap, Size
 from tests.bench.harness import Row, peak_memory, timed
 
@@ -27,6 +35,7 @@ FLOOR = 1e-5
 GRID = Size(60, 60)
 N = GRID.height * GRID.width
 TWIN = "three times: cosines, then scipy.linalg.eigh(D-A, D, subset_by_index=[1, 2])"
+PORTABLE = "SciPy's sparse products, what cleave does without a compiler"
 # Seed of the features and threshold: about 30 % of the pairs joined as in a photo at tau .15, then
 # the same images with smaller eigengaps.
 CASES = ((0, 0.15), (1, 0.15), (2, 0.5), (3, 0.65))
@@ -58,7 +67,11 @@ Cut = tuple[np.ndarray, np.ndarray]
 
 def our_cuts(features: np.ndarray, threshold: float, cuts: int = 3) -> list[Cut]:
     """(bipartition, mask) of each cut."""
-    edges = bits.pack(affinity.cosine(features) > threshold)
+    return cuts_of(bits.pack(affinity.cosine(features) > threshold), cuts)
+
+
+def cuts_of(edges: np.ndarray, cuts: int = 3) -> list[Cut]:
+    """The same of a graph."""
     found = []
     for _ in range(cuts):
         found.append(paint(ncut.spectrum(edges, N, FLOOR).vectors[0]))
@@ -101,6 +114,13 @@ def first_cut(edges: np.ndarray) -> np.ndarray:
     return ncut.spectrum(edges, N, FLOOR).vectors[0]
 
 
+@contextlib.contextmanager
+def portable() -> Iterator[None]:
+    """As on a machine where cleave was installed without a compiler."""
+    with mock.patch.object(native, "library", return_value=None):
+        yield
+
+
 def memory_of_ours() -> None:
     our_cuts(synthetic_features(0), 0.15)
 
@@ -117,6 +137,7 @@ def rows() -> Iterator[Row]:
         case = f"image {seed}, {joined:.0%} joined"
         yield stage(f"NCut, affinity and three cuts, {case}", features, threshold)
         yield solver(f"first eigenvector alone, {case}", edges)
+        yield from kernels(edges, case)
     features = synthetic_features(0)
     for name, rule in rules():
         seconds, _ = timed(lambda rule=rule: rule(affinity.cosine(features)), 5)
@@ -152,6 +173,19 @@ def solver(name: str, edges: np.ndarray) -> Row:
     return Row(
         name, "CPU ms", 1e3 * ours, 1e3 * naive, f"patches {same}/{N}", "scipy eigsh, dense f64"
     )
+
+
+def kernels(edges: np.ndarray, case: str) -> Iterator[Row]:
+    """The compiled products, beside cleave itself without them."""
+    if native.library() is None:
+        return
+    for cuts, name in ((1, "first eigenvector"), (3, "three cuts of a graph")):
+        ours, found = timed(lambda cuts=cuts: cuts_of(edges, cuts), 5)
+        with portable():
+            theirs, expected = timed(lambda cuts=cuts: cuts_of(edges, cuts), 5)
+        same = agreement(found, expected)
+        stage = f"compiled products, {name}, {case}"
+        yield Row(stage, "CPU ms", 1e3 * ours, 1e3 * theirs, same, PORTABLE)
 
 
 def rules() -> list[tuple[str, Callable[[np.ndarray], float]]]:
