@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
+from cleave.io.atomic import write_json
 from cleave.io.coco import (
+    _image,
+    encode_annotations,
     merge,
     read_masks,
     write_masks,
@@ -198,6 +202,27 @@ def test_merge_records_the_stage_that_asked_for_it(written, tmp_path):
     info = read_masks(tmp_path / "all.json")[1].info
     assert (info["spec"], info["version"]) == ({"kind": "predict"}, 7)
     assert info["dataset"] == {"kind": "folder"}
+
+
+@pytest.mark.parametrize("join", [merge, write_predictions])
+def test_joining_holds_one_shard_and_some_bytes_of_each_image(tmp_path, join):
+    """Of the images of 40 shards no more than of 5, but for a place and a number."""
+    mask = np.random.default_rng(0).random((1, 30, 40)) < 0.5
+    found = encode_annotations(MaskSet(Size(30, 40), mask, np.ones(1)))[0]
+    paths = [tmp_path / f"{shard}.json" for shard in range(40)]
+    for shard, path in enumerate(paths):
+        numbers = range(shard, 4000, 40)
+        records = [record(f"{number:06d}", Size(30, 40), number) for number in numbers]
+        images = [_image(r, {}) for r in records]
+        annotations = [found | {"id": number, "image_id": number} for number in numbers]
+        write_json(path, {"info": MADE_BY, "images": images, "annotations": annotations})
+    peaks, output = [], tmp_path / "all.json"
+    for count in (5, 40):
+        tracemalloc.start()
+        join(paths[:count], output)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 40 * 3500 < output.stat().st_size / 10
 
 
 def test_merge_refuses_a_shard_given_twice_and_strangers(written, tmp_path):

@@ -1,6 +1,7 @@
 """`cleave status`: what is done, running, failed and left of a project."""
 
 import base64
+import re
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,12 @@ def test_a_finished_project(project, capsys, jobs):
 def test_without_a_config_it_says_so(tmp_path, capsys):
     assert cli.main(["status", "--directory", str(tmp_path)]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_of_imagenet_it_looks_at_no_image(tmp_path, capsys):
+    """Neither at the list of 1.3 million names, which is not even there: at shards alone."""
+    preset = yaml.safe_load((REPOSITORY / "workflow/presets/cutler_imagenet.yaml").read_text())
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(preset))
+    shards = sum(dataset["shards"] for dataset in preset["datasets"].values())
+    found = re.search(r"0 of (\d+) jobs done", status(tmp_path, capsys))
+    assert int(found[1]) < 10 * shards

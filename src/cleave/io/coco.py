@@ -8,9 +8,11 @@ of this project), `digest` and `notes`, an annotation its `score` and, where the
 from __future__ import annotations
 
 import base64
+import heapq
 import json
 import tempfile
 import zlib
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -311,31 +313,39 @@ def _write_results(output: Path, images: Iterable[tuple[int, Sequence[Json]]]) -
 
 
 class _Spool:
-    """Images of many mask files in the order of their keys; only the keys stay in memory."""
+    """Images of many mask files in the order of their keys; of each its place stays in memory."""
 
     def __init__(self, paths: Sequence[Path], file: IO[bytes]):
         if not paths:
             raise DataError("no mask files to join")
         self.info: Json = {}
-        self._file, self._places = file, []
-        numbers: list[int] = []
+        self._file = file
+        self._shards: list[array] = []  # places of the images of each, in the order of their keys
+        numbers = array("q")
         for path in paths:
             masks = MaskFile(_load(path))
             self.info = self.info or masks.info
             if masks.info != self.info:
                 raise DataError(f"{path}: made by another spec or version than {paths[0]}")
-            for image, found in masks.content():
-                self._places.append((image["key"], file.tell()))
+            places = array("q")
+            for image, found in sorted(masks.content(), key=_key):
+                places.append(file.tell())
                 numbers.append(image["id"])
                 file.write(json.dumps([image, found]).encode("ascii") + b"\n")
+            self._shards.append(places)
         _require_unique(numbers, paths[0])
-        self._places.sort()
 
     def __iter__(self) -> Iterator[tuple[Json, list[Json]]]:
-        for _, place in self._places:
+        return heapq.merge(*map(self._read, self._shards), key=_key)
+
+    def _read(self, places: array) -> Iterator[tuple[Json, list[Json]]]:
+        for place in places:
             self._file.seek(place)
-            image, found = json.loads(self._file.readline())
-            yield image, found
+            yield json.loads(self._file.readline())
+
+
+def _key(entry: tuple[Json, list[Json]]) -> str:
+    return entry[0]["key"]
 
 
 def _dump(value: Any) -> str:
@@ -373,6 +383,6 @@ def _image(record: ImageRecord, notes: Mapping[str, float]) -> Json:
 
 
 def _require_unique(numbers: Sequence[int], path: Path) -> None:
-    if len(set(numbers)) < len(numbers):
-        double = min(n for n in set(numbers) if numbers.count(n) > 1)
-        raise DataError(f"{path}: image number {double} occurs twice; is a shard given twice?")
+    ordered = np.sort(np.array(numbers, np.int64))
+    if len(double := ordered[1:][ordered[1:] == ordered[:-1]]):
+        raise DataError(f"{path}: image number {double[0]} occurs twice; is a shard given twice?")
