@@ -76,9 +76,8 @@ def test_pairs_that_no_mask_meets_say_nothing_about_merging():
     dogs = {"a": truth(DOGS[:2], ["dog", "dog"])}
     far = scores_of(dogs, {"a": found([block(16, 20)], [2])})
     assert "merge_error_k2" not in far
-    one = scores_of(
-        dogs, {"a": found([DOGS[0]], [2])}
-    )  # the pair that begins with the other is out
+    # The pair that begins with the other is out.
+    one = scores_of(dogs, {"a": found([DOGS[0]], [2])})
     assert one["merge_error_k2"] == 0
 
 
@@ -87,9 +86,8 @@ def test_half_of_the_second_object_is_covered():
     dogs = {"a": truth(DOGS[:2], ["dog", "dog"])}
     assert scores_of(dogs, {"a": found(half, [2])})["merge_error_k2"] == 100
     strict = scores_of(dogs, {"a": found(half, [2])}, covered=0.51)
-    assert (
-        strict["merge_error_k2"] == 50
-    )  # of the second, whose best mask it is too, all of the first
+    # Of the second, whose best mask it is too, all of the first.
+    assert strict["merge_error_k2"] == 50
 
 
 def test_the_best_k_is_chosen_on_the_data_set_and_the_merge_error_is_that_of_it():

@@ -127,11 +127,8 @@ def test_the_page_is_whole_and_offline(shown):
 
 def test_each_family_has_its_rounds_in_a_table(shown):
     titles = shown.text("h3")
-    assert titles[-3:] == [
-        "learned",
-        "moved",
-        "short",
-    ]  # as in the lists, the first benchmark first
+    # As in the lists, the first benchmark first.
+    assert titles[-3:] == ["learned", "moved", "short"]
     rows = shown.text("tr")
 
     def row(of: str) -> str:
