@@ -6,8 +6,10 @@ A fault is a `sitecustomize.py` on the path of the workers: it is run before `cl
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,15 @@ if sys.orig_argv[2:3] == ["features"]:
     pages = int(open("/proc/self/statm").read().split()[0])
     limit = pages * resource.getpagesize() + (130 << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+"""
+# Results lie on a disk of their own, which only this run sees; what it held at the end is kept.
+FULL = """
+import atexit, ctypes, os, shutil, subprocess
+ctypes.CDLL(None).unshare(0x20000)  # CLONE_NEWNS of <linux/sched.h>
+subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+os.mkdir("results")
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size={size}", "none", "results"], check=True)
+atexit.register(shutil.copytree, "results", "kept")
 """
 DEATH = """
 import os, sys
@@ -127,6 +138,37 @@ def test_a_worker_without_memory_costs_its_own_shard(undisturbed, project, monke
     monkeypatch.delenv("PYTHONPATH")
     project.snakemake()
     assert project.artifacts() == undisturbed.artifacts()
+
+
+def test_a_disk_that_is_full_costs_what_finds_no_room(undisturbed, project):
+    """A disk of its own, with room for half of it all; with more room the same command goes on."""
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("this user may mount nothing")
+    expected = undisturbed.artifacts()
+    size = sum(map(len, expected.values())) // 2
+    printed = project.snakemake(check=False, before=FULL.format(size=size))
+    told = r"results/mine/\S+: cannot be written: no space left on device; nothing of it was kept"
+    assert re.search(told, printed)
+    assert "Traceback" not in printed
+    (project.folder / "results").rmdir()
+    (project.folder / "kept").rename(project.folder / "results")
+    there = project.artifacts()
+    assert 0 < len(there) < len(expected)
+    assert all(expected[name] == content for name, content in there.items())
+    project.snakemake()
+    assert project.artifacts() == expected
+    assert project.planned() == set()
+
+
+def test_two_workflows_at_once(undisturbed, project):
+    """One of them works; the other is told so, or finds all done."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    runs = [project.start(cores=1, **pipes) for _ in range(2)]
+    ends = [(run.communicate()[0], run.returncode) for run in runs]
+    assert any(code == 0 for _, code in ends)
+    assert all("Directory cannot be locked" in printed for printed, code in ends if code)
+    assert project.artifacts() == undisturbed.artifacts()
+    assert project.planned() == set()
 
 
 @pytest.mark.parametrize(
