@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +11,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
-from training_toys import Toy, ToyBatches, settings  # noqa: E402
+from training_toys import Toy, ToyBatches, lines, naive_training, run, settings  # noqa: E402
 
 from cleave.io.checkpoints import load_state, save_state  # noqa: E402
 from cleave.training import norms  # noqa: E402
 from cleave.training.loop import Run, train  # noqa: E402
 from cleave.training.optimiser import build_optimiser, clip  # noqa: E402
 from cleave.training.recorder import Progress, duration  # noqa: E402
-from cleave.training.schedule import learning_rate  # noqa: E402
 from cleave.types import DataError, TrainingError  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,40 +31,6 @@ def one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     yield
     torch.set_num_threads(threads)
-
-
-def lines(folder: Path, name: str = "metrics.jsonl") -> list[dict]:
-    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
-
-
-def run(folder: Path, network=None, seconds=None, seed=0, batches=None, **changes):
-    chosen = settings(**changes)
-    network = network or Toy()
-    progress = train(network, batches or ToyBatches(chosen), chosen, folder, seed=seed,
-                     seconds=seconds)  # fmt: skip
-    return progress, network
-
-
-def naive_training(chosen, network, steps: int) -> None:
-    """The update of detectron2, parameter by parameter: unclipped, decayed, with momentum."""
-    from cleave.ops.seeds import mix
-
-    batches, velocity = ToyBatches(chosen), {}
-    network.train()
-    for step in range(steps):
-        images, targets = batches(step, 0, 1, 0)
-        torch.manual_seed(mix(0, step, 0, 0))
-        network.zero_grad(set_to_none=True)
-        sum(network(images, targets).values()).backward()
-        with torch.no_grad():
-            for name, p in network.named_parameters():
-                if p.grad is None:
-                    continue
-                gradient = p.grad * min(1.0, chosen.clip / (float(p.grad.norm()) + 1e-6))
-                decay = 0.0 if name.startswith("norm.") else chosen.weight_decay
-                gradient = gradient + decay * p
-                velocity[name] = chosen.momentum * velocity.get(name, 0) + gradient
-                p -= learning_rate(step, chosen) * velocity[name]
 
 
 def test_it_learns_and_leaves_weights_that_say_what_they_are(tmp_path):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from cleave.ops.seeds import mix
-from cleave.training.schedule import slots
+from cleave.training.loop import train
+from cleave.training.schedule import learning_rate, slots
 from cleave.training.settings import Training
 
 
@@ -80,3 +83,35 @@ def settings(**changes) -> Training:
            "decay_steps": (15,), "gamma": 0.5, "precise_norm": 3, "log_every": 4,
            "checkpoint_every": 5, "workers": 0, **changes},
     )  # fmt: skip
+
+
+def lines(folder: Path, name: str = "metrics.jsonl") -> list[dict]:
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+def run(folder: Path, network=None, seconds=None, seed=0, batches=None, **changes):
+    chosen = settings(**changes)
+    network = network or Toy()
+    progress = train(network, batches or ToyBatches(chosen), chosen, folder, seed=seed,
+                     seconds=seconds)  # fmt: skip
+    return progress, network
+
+
+def naive_training(chosen, network, steps: int) -> None:
+    """The update of detectron2, parameter by parameter: unclipped, decayed, with momentum."""
+    batches, velocity = ToyBatches(chosen), {}
+    network.train()
+    for step in range(steps):
+        images, targets = batches(step, 0, 1, 0)
+        torch.manual_seed(mix(0, step, 0, 0))
+        network.zero_grad(set_to_none=True)
+        sum(network(images, targets).values()).backward()
+        with torch.no_grad():
+            for name, p in network.named_parameters():
+                if p.grad is None:
+                    continue
+                gradient = p.grad * min(1.0, chosen.clip / (float(p.grad.norm()) + 1e-6))
+                decay = 0.0 if name.startswith("norm.") else chosen.weight_decay
+                gradient = gradient + decay * p
+                velocity[name] = chosen.momentum * velocity.get(name, 0) + gradient
+                p -= learning_rate(step, chosen) * velocity[name]
