@@ -3,15 +3,15 @@
 From features that are there already: graph, three cuts, CRF, run lengths. And from the JPEG:
 decoding, ViT-S/8 and all of that. Features there already are synthetic (`ncut.synthetic_features`)
 at CutLER's threshold; the network has random weights, and the threshold joins as many pairs as in a
-photo. Masks are compared run by run: the two chains share nothing but photo, weights and sign rule.
+photo. Masks are compared pixel by pixel: the chains share photo, weights and sign rule alone.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
 import numpy as np
 
@@ -21,14 +21,14 @@ from cleave.io.coco import encode_annotations
 from cleave.io.images import load_pixels
 from cleave.masks.maskcut import MaskCut
 from cleave.ops import affinity
-from cleave.ops.render import scene
 from cleave.types import FeatureMap, Image, Scene, Size
 from tests.bench import reference
 from tests.bench.harness import Row, timed
 from tests.bench.ncut import synthetic_features
+from tests.bench.photos import QUALITY, SIZE, photo
 
 MODEL = "vit_small_patch8_224.dino"
-SIZE, SEEN, GRID = Size(480, 640), Size(480, 480), Size(60, 60)
+SEEN, GRID = Size(480, 480), Size(60, 60)
 CACHED, WHOLE = 3, 2  # photos
 THRESHOLD = 0.15  # CutLER's, for features that are there already
 JOINED = 0.3  # share of the pairs of ViT keys above the threshold
@@ -37,45 +37,43 @@ WHOLE_TWIN = f"hook on a whole forward pass, softmax written out; then {TWIN}"
 
 
 def rows() -> Iterator[Row]:
-    yield from from_features()
-    yield from from_jpegs()
+    yield from with_mean("features to masks", TWIN, from_features())
+    yield from with_mean("JPEG to masks, ViT-S/8", WHOLE_TWIN, from_jpegs())
 
 
-def from_features() -> Iterator[Row]:
-    total, same, masks = np.zeros(2), 0, 0
+Pair = tuple[float, list[dict], float, list[dict]]  # seconds and masks, ours and the reference's
+
+
+def with_mean(name: str, twin: str, pairs: Iterable[Pair]) -> Iterator[Row]:
+    """A line a photo, and their mean."""
+    found = []
+    for number, (ours, mine, naive, other) in enumerate(pairs):
+        found.append((ours, naive, *agreement(mine, other)))
+        yield Row(f"{name}, photo {number}", "CPU s", ours, naive, said(*found[-1][2:]), twin)
+    ours, naive, same, ious = zip(*found, strict=True)
+    agrees = said(sum(same), [iou for some in ious for iou in some])
+    yield Row(f"{name}, mean", "CPU s", fmean(ours), fmean(naive), agrees, twin)
+
+
+def from_features() -> Iterator[Pair]:
     for seed in range(CACHED):
-        features = synthetic_features(seed)
-        pixels = scene("crowded", 910 + seed, SIZE).pixels
+        features, pixels = synthetic_features(seed), photo(910 + seed)
         grid = FeatureMap({"key": features.reshape(*GRID, -1)}, SIZE, SEEN, 8)
-        ours, mine = timed(lambda g=grid, p=pixels: our_masks(g, p, THRESHOLD), 3)
-        naive, other = timed(lambda f=features, p=pixels: their_masks(f, p, THRESHOLD))
-        total += ours, naive
-        same, masks = same + equal(mine, other), masks + len(other)
-        agrees = f"masks {equal(mine, other)}/{len(other)}"
-        yield Row(f"features to masks, photo {seed}", "CPU s", ours, naive, agrees, TWIN)
-    name = f"features to masks, mean of {CACHED}"
-    yield Row(name, "CPU s", *(total / CACHED), f"masks {same}/{masks}", TWIN)
+        ours = timed(lambda g=grid, p=pixels: our_masks(g, p, THRESHOLD), 3)
+        yield *ours, *timed(lambda f=features, p=pixels: their_masks(f, p, THRESHOLD))
 
 
-def from_jpegs() -> Iterator[Row]:
+def from_jpegs() -> Iterator[Pair]:
     from PIL import Image as pillow
 
     vit = Vit(model=MODEL, weights="random")
-    total, same, masks = np.zeros(2), 0, 0
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(WHOLE):
             path = Path(folder, f"{seed}.jpg")
-            pillow.fromarray(scene("crowded", 920 + seed, SIZE).pixels).save(path, quality=92)
+            pillow.fromarray(photo(920 + seed)).save(path, quality=QUALITY)
             threshold = usual_threshold(vit, path)
-            ours, mine = timed(lambda p=path, t=threshold: our_path(vit, p, t), 2)
-            naive, other = timed(lambda p=path, t=threshold: their_path(vit, p, t))
-            total += ours, naive
-            same, masks = same + equal(mine, other), masks + len(other)
-            agrees = f"masks {equal(mine, other)}/{len(other)}"
-            name = f"JPEG to masks, ViT-S/8, photo {seed}"
-            yield Row(name, "CPU s", ours, naive, agrees, WHOLE_TWIN)
-    name = f"JPEG to masks, ViT-S/8, mean of {WHOLE}"
-    yield Row(name, "CPU s", *(total / WHOLE), f"masks {same}/{masks}", WHOLE_TWIN)
+            ours = timed(lambda p=path, t=threshold: our_path(vit, p, t), 2)
+            yield *ours, *timed(lambda p=path, t=threshold: their_path(vit, p, t))
 
 
 def our_masks(features: FeatureMap, pixels: np.ndarray, threshold: float) -> list[dict]:
@@ -107,11 +105,15 @@ def usual_threshold(vit: Vit, path: Path) -> float:
     return float(np.quantile(affinity.cosine(key.reshape(-1, key.shape[-1])), 1 - JOINED))
 
 
-def equal(ours: list[dict], theirs: list[dict]) -> int:
-    """How many masks are the same, run by run, in the same place of the order."""
-    return sum(_runs(a) == _runs(b) for a, b in zip(ours, theirs, strict=False))
+def agreement(ours: list[dict], theirs: list[dict]) -> tuple[int, list[float]]:
+    """How many masks are the same to the pixel, and each one's IoU with that of the same rank."""
+    from pycocotools import mask as rle
+
+    ious = [0.0] * max(len(ours), len(theirs))
+    for rank, pair in enumerate(zip(ours, theirs, strict=False)):
+        ious[rank] = float(rle.iou([pair[0]], [pair[1]], [0])[0, 0])
+    return sum(iou == 1 for iou in ious), ious
 
 
-def _runs(code: dict[str, Any]) -> tuple:
-    counts = code["counts"]
-    return tuple(code["size"]), counts if isinstance(counts, bytes) else counts.encode()
+def said(same: int, ious: list[float]) -> str:
+    return f"masks {same}/{len(ious)}, IoU at least {min(ious, default=1):.5f}"

@@ -23,15 +23,13 @@ import yaml
 
 from cleave import paths
 from cleave.io.coco import encode_annotations
-from cleave.ops.render import scene
-from cleave.types import MaskSet, Size
+from cleave.types import MaskSet
 from tests.bench.harness import RATE, Row
 from tests.bench.machine import describe
+from tests.bench.photos import QUALITY, SIZE, drawn
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = {"cpu": 3, "wall": 24}  # by the clock: of the CPU, or of the wall where there is a GPU
-SIZE = Size(480, 640)
-QUALITY = 92  # of the JPEGs
 BATCH = 2  # photos of a training step, as in stages.yaml
 ORDER = (
     *("images", "features", "depth", "graphs", "masks"),
@@ -52,17 +50,17 @@ def rows() -> Iterator[Row]:
 
 
 def write_photos(project: Path, count: int) -> None:
-    """Rendered scenes as JPEGs, with their instances as COCO annotations."""
+    """JPEGs of rendered scenes, with their instances as COCO annotations."""
     from PIL import Image
 
     (project / "photos").mkdir()
     images, annotations = [], []
     for number in range(1, count + 1):
-        drawn = scene("crowded", 900 + number, SIZE)
-        Image.fromarray(drawn.pixels).save(project / f"photos/{number}.jpg", quality=QUALITY)
+        pixels, scene = drawn(900 + number)
+        Image.fromarray(pixels).save(project / f"photos/{number}.jpg", quality=QUALITY)
         images.append({"id": number, "file_name": f"{number}.jpg", **SIZE._asdict()})
         for found in encode_annotations(
-            MaskSet(SIZE, drawn.instances, [1.0] * len(drawn.instances))
+            MaskSet(SIZE, scene.instances, [1.0] * len(scene.instances))
         ):
             annotations.append(found | {"id": len(annotations) + 1, "image_id": number})
     truth = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "fg"}]}

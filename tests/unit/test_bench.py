@@ -79,8 +79,9 @@ def test_the_twin_of_the_path_gives_our_masks(bench):
     ours = path.our_masks(grid, pixels, 0.15)
     theirs = path.their_masks(features.reshape(144, 16), pixels, 0.15)
     assert len(ours) == len(theirs) >= 2
-    assert path.equal(ours, theirs) == len(ours)
-    assert path.equal(ours, theirs[1:]) < len(ours)
+    _, ious = path.agreement(ours, theirs)
+    assert min(ious) > 0.999  # a compiled CRF may round one pixel otherwise
+    assert min(path.agreement(ours, theirs[1:])[1]) == 0
 
 
 def test_the_cost_curve_from_end_to_end(bench):

@@ -51,8 +51,8 @@ def _machine(path: Path, held: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _about(machine: Mapping[str, Any], runs: Mapping[str, Any]) -> str:
-    dates = sorted({run["date"] for run in runs.values()})
-    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    dates = [run["date"] for run in runs.values()]
+    when = " to ".join(sorted({min(dates, default=""), max(dates, default="")}))
     threads = sorted({run["threads"] for run in runs.values()})
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     versions = ", ".join(
