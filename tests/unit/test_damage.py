@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -158,6 +159,33 @@ def test_a_checkpoint_in_which_a_bit_flipped_is_not_gone_on_from(tmp_path):
     path.write_bytes(damaged)
     with pytest.raises(DataError, match=r"checkpoint\.pt: damaged \(.*delete it to redo it"):
         train(Toy(), ToyBatches(chosen), chosen, tmp_path, seconds=0)
+
+
+class Touch:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_code_in_a_checkpoint_of_ours_is_not_run(tmp_path):
+    """Neither where its weights are read nor where a killed training goes on from it."""
+    import torch
+    from training_toys import Toy, ToyBatches, settings
+
+    from cleave.training.loop import train
+
+    path, chosen = tmp_path / "checkpoint.pt", settings()
+    torch.save({"cleave": "{}", "model": Touch(tmp_path / "made")}, path)
+    with pytest.raises(DataError, match="hold code are refused"):
+        load_state(path)
+    with pytest.raises(DataError, match="hold code are refused"):
+        train(Toy(), ToyBatches(chosen), chosen, tmp_path, seconds=0)
+    assert not (tmp_path / "made").exists()
+    with contextlib.suppress(AttributeError):  # it has power: torch itself would run it
+        torch.load(path, weights_only=False)
+    assert (tmp_path / "made").exists()
 
 
 # ---- full disks
