@@ -24,7 +24,7 @@ WATCH = """
 import atexit, json, re, sys
 opened = []
 def heed(event, arguments):
-    if event in ("open", "os.scandir", "os.listdir") and "imagenet/" in str(arguments[0]):
+    if event in ("open", "os.scandir", "os.listdir") and "imagenet/train" in str(arguments[0]):
         opened.append(str(arguments[0]))
 def tell():
     peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
