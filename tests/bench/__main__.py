@@ -30,14 +30,20 @@ def main() -> None:
     found = []
     for name in arguments.names or BENCHMARKS:
         options = {"full": True} if arguments.full and name == "curve" else {}
-        rows = []
+        rows, start = [], _spent()
         for row in importlib.import_module(f"tests.bench.{name}").rows(**options):
             print(" ".join(f"{k}={v}" for k, v in row.cells().items() if v), flush=True)
             rows.append(row)
         if rows:  # on this machine
             results.merge(output, here, name, rows)
         found += rows
+        print(f"{name}: {_spent() - start:.0f} CPU s", flush=True)
     print(f"\n{harness.markdown(found)}\n\nwritten to {output}")
+
+
+def _spent() -> float:
+    """CPU seconds of this process and of those that it started and that ended."""
+    return sum(os.times()[:4])
 
 
 def _arguments() -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
@@ -148,3 +149,14 @@ def test_wrong_config_stops_before_the_plan(project, change, expected):
     assert expected in printed
     assert "Traceback" not in printed
     assert "Building DAG" not in printed
+
+
+def test_what_was_measured_on_the_machine_reruns_the_report_alone(project):
+    machine = {"processor": "Some CPU", "cores": 2, "memory": 8, "gpu": ""}
+    file = project.results / "bench" / "some-cpu.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"machine": machine, "benchmarks": {}}))
+    assert project.planned() == REPORT
+    project.snakemake()
+    assert "Some CPU, 2 cores" in (project.results / "report/index.html").read_text()
+    assert project.planned() == set()
