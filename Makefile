@@ -43,7 +43,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 
-# The stamp is renewed when a dependency or a kernel changes. Both are compiled on the spot.
+# Renewed when a dependency or a kernel changes. Kernels and pydensecrf are compiled on the spot.
 $(STAMP): pyproject.toml constraints.txt setup.py $(wildcard native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
 		{ echo "cleave needs Python 3.11 or 3.12; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }

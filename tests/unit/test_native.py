@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import cleave
-from cleave.ops import native
+from cleave.ops import bits, native, ncut
 
 ROOT = Path(cleave.__file__).parents[2]
 
@@ -62,3 +62,21 @@ def test_only_what_a_kernel_expects_is_handed_over():
     for wrong in (np.zeros(3, np.float32), np.zeros((4, 4))[:, 1]):
         with pytest.raises(TypeError, match="float64, contiguous"):
             native.pointer(wrong, np.float64)
+
+
+def test_cuts_are_the_same_without_the_kernels(monkeypatch, built):
+    def cuts():
+        edges, found = bits.pack(graph), []
+        for _ in range(3):
+            found.append(ncut.bipartition(ncut.spectrum(edges, len(graph)).vectors[0]))
+            edges = bits.clear(edges, found[-1])
+        return np.array(found)
+
+    rng = np.random.default_rng(0)
+    group = np.sort(rng.integers(0, 5, 300))
+    graph = rng.random((300, 300)) < np.where(group[:, None] == group, 0.5, 0.1)
+    graph |= graph.T
+    ours = cuts()
+    monkeypatch.setattr(native, "library", lambda: None)
+    np.testing.assert_array_equal(cuts(), ours)
+    assert ours.any(1).all()

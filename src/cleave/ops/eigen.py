@@ -87,13 +87,17 @@ class _SearchSpace:
         self._projection = np.zeros((CAPACITY, CAPACITY))
         self.size = self.products = 0
 
-    def add(self, vector: np.ndarray) -> bool:
-        """Adds the part of `vector` that is new; False if there is none."""
+    def add(self, vector: np.ndarray, shares: np.ndarray | None = None) -> bool:
+        """Adds the part of `vector` that is new; False if there is none.
+
+        `shares` are its products with the vectors that are there, where they are known already.
+        """
         before = np.linalg.norm(vector)
+        known = self._vectors[: self.size]
         for _ in range(2):  # twice is enough (Kahan and Parlett): once loses half of the digits
             vector = vector - (self._deflated @ vector) * self._deflated
-            known = self._vectors[: self.size]
-            vector = vector - (known @ vector) @ known
+            vector -= (known @ vector if shares is None else shares) @ known
+            shares = None
         norm = np.linalg.norm(vector)
         if not norm > 1e-9 * before:
             return False
@@ -114,10 +118,12 @@ class _SearchSpace:
 
     def explore(self, vector: np.ndarray, steps: int) -> bool:
         """Adds the Krylov space of `vector`; False if nothing of it was new."""
+        shares = None
         for step in range(steps):
-            if not self.add(vector):
+            if not self.add(vector, shares):
                 return step > 0
             vector = self._images[self.size - 1]
+            shares = self._projection[: self.size, self.size - 1]
         return True
 
     def first_inexact(
