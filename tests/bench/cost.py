@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.bench import results
+from tests.bench import curve, results
 from tests.bench.harness import Row, table
 
 IMAGES = 1_281_167  # ImageNet-1K train
@@ -49,7 +49,7 @@ STAGES = (
     Work("masks, MaskCut with CRF", "masks: maskcut_crf", "cores"),
     Work("masks, cuts3d with CRF", "masks: cuts3d_crf", "cores"),
     Work("masks, cleave3d with CRF", "masks: cleave3d_crf", "cores"),
-    Work("recipe: shards to one JSON", "recipe", "one core"),
+    Work("recipe: shards to one JSON", curve.JOINING, "one core"),
     Work("training, Cascade R50, 160,000 steps of 16", "training", "GPUs of one machine"),
 )
 SUMS = {

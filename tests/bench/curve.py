@@ -28,12 +28,13 @@ from cleave.ops.render import scene
 from cleave.stages.job import Job
 from cleave.stages.versions import VERSIONS
 from cleave.types import Size
-from tests.bench.harness import Row, exponent, peak_so_far
+from tests.bench.harness import RATE, Row, exponent, peak_so_far
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNTS = (250, 1000, 4000)
 SHARD = 250  # photos
 SCENES = 50
+JOINING = "recipe: joining the masks of the most images"
 SMALL, FULL = 128, 480  # px: side of what features and refinement see, height of the photos
 
 
@@ -67,6 +68,7 @@ def summary(found: Mapping[int, Mapping[str, Any]], side: int) -> Iterator[Row]:
     said = ", ".join(f"{s} {exponent(counts, costs):.3f}" for s, costs in stages.items())
     yield Row(f"{name}, CPU seconds", "exponent", exponent(counts, whole), identical=said)
     yield Row(f"{name}, CPU seconds an image", "largest / smallest", max(each) / min(each))
+    yield Row(JOINING, RATE, counts[-1] / stages["recipe"][-1], identical=f"{counts[-1]} images")
     yield Row(f"{name}, peak memory", "exponent", exponent(counts, peaks))
     yield Row(f"{name}, peak memory", "largest / smallest", max(peaks) / min(peaks))
 

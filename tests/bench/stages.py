@@ -46,7 +46,11 @@ def rows() -> Iterator[Row]:
         write_depth_network(project / "depth_anything")
         shutil.copy(Path(__file__).with_name("stages.yaml"), project / "config.yaml")
         found = [row(IMAGES[clock], *run(project, clock, command)) for command in commands(project)]
-        yield from sorted(found, key=lambda row: ORDER.index(row.stage.split(":")[0]))
+        yield from sorted(found, key=_place)
+
+
+def _place(row: Row) -> tuple[int, str]:
+    return ORDER.index(row.stage.split(":")[0]), row.stage
 
 
 def write_photos(project: Path, count: int) -> None:
