@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+from dataclasses import replace
 
 import pytest
 
 from cleave.datasets.folder import Folder
+from cleave.io.listing import remembered
 from cleave.io.seen import Seen
 
 
@@ -147,3 +149,31 @@ def test_a_touched_folder_keeps_its_fingerprint(tmp_path, photos):
     os.utime(photos / "x.png", (1, 1))
     assert dataset.fingerprints() != first
     assert fingerprints() == first
+
+
+def test_a_list_is_gone_through_once_while_it_stays_as_it_is(tmp_path):
+    """Nor are the fingerprints of another list, or for other shards, taken for its own."""
+    names = tmp_path / "names.txt"
+    names.write_text("a.jpg\nb/c.png\nnotes.txt\n")
+    listed = Folder(root=str(tmp_path), list_file=str(names), watch=False, shards=3)
+    asked = []
+
+    def fingerprints(folder):
+        def make():
+            asked.append(folder)
+            return folder.fingerprints()
+
+        return remembered(tmp_path / "memory" / "a.list", folder.fingerprinted(), make)
+
+    first = fingerprints(listed)
+    assert fingerprints(listed) == first == listed.fingerprints()
+    assert len(asked) == 1
+    more = replace(listed, shards=4)
+    assert fingerprints(more) == more.fingerprints()
+    names.write_text(names.read_text() + "new.jpg\n")
+    assert fingerprints(listed) == listed.fingerprints() != first
+    (tmp_path / "memory" / "a.list").write_text("{}")
+    assert fingerprints(listed) == listed.fingerprints()
+    assert len(asked) == 4
+    for watched in (replace(listed, watch=True), replace(listed, list_file=None)):
+        assert watched.fingerprinted() == ""

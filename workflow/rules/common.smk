@@ -13,7 +13,7 @@ from snakemake.exceptions import WorkflowError
 
 from cleave import config as cleave_config
 from cleave import paths, plan
-from cleave.io import shards
+from cleave.io import listing, shards
 from cleave.io.images import read_image_shard
 from cleave.io.seen import Seen
 from cleave.pretrain.shipped import located
@@ -105,11 +105,14 @@ def digests(dataset):
 def fingerprints(dataset):
     """A text per shard of a data set; looks at its folder once."""
     plugin = SECTIONS["datasets"][dataset].plugin
+    # Beside Snakemake's record of the params, for which it is kept: both are lost together.
+    memory = Path(".snakemake", "cleave")
     try:
         if not getattr(plugin, "watch", False):
-            return plugin.fingerprints()
-        # Beside Snakemake's record of the params, for which it is kept: both are lost together.
-        seen = Seen(Path(".snakemake", "cleave", f"{dataset}.seen"), lambda: digests(dataset))
+            source = plugin.fingerprinted() if hasattr(plugin, "fingerprinted") else ""
+            file = memory / f"{dataset}.list"
+            return listing.remembered(file, source, plugin.fingerprints)
+        seen = Seen(memory / f"{dataset}.seen", lambda: digests(dataset))
         texts = plugin.fingerprints(seen.look)
         seen.save()
         return texts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from cleave.io.listing import (
     walk,
 )
 from cleave.io.shards import shard_of
-from cleave.spec import ConfigError, to_mapping
+from cleave.spec import ConfigError, canonical, to_mapping
 from cleave.types import DataError, Image
 
 
@@ -79,6 +80,17 @@ class Folder:
                 prints.add(found, look(os.path.join(root, found.path)) if self.watch else "")
         self._refuse_none(photos, example)
         return prints.texts()
+
+    def fingerprinted(self) -> str:
+        """What `fingerprints` follow from; "" where that is more than a list of names."""
+        if self.list_file is None or self.watch:
+            return ""
+        try:
+            with open(expanded(self.list_file), "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except (OSError, ValueError):  # told by `fingerprints`
+            return ""
+        return canonical({"list": digest, "shards": self.shards, "suffixes": self.suffixes})
 
     def list(self, shard: int) -> ImageShard:
         """Looks at every photo of the 0-based shard.

@@ -7,14 +7,16 @@ number of files.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from cleave.io.atomic import read_json, write_json
 from cleave.io.images import SUFFIXES, Skipped, printable
 from cleave.io.shards import shard_of
 from cleave.spec import ConfigError
@@ -231,6 +233,23 @@ class Fingerprints:
 
     def texts(self) -> list[str]:
         return [f"{total % 2**256:064x}" for total in self._sums]
+
+
+def remembered(file: Path, source: str, make: Callable[[], list[str]]) -> list[str]:
+    """What `make` gave when it was last asked with this source; kept in `file`, and made if not.
+
+    Args:
+        source: all that the texts follow from; "": nothing is remembered.
+    """
+    if not source:
+        return make()
+    with contextlib.suppress(DataError, KeyError, TypeError):  # none yet, or damaged
+        known = read_json(file)
+        if known["source"] == source:
+            return list(known["texts"])
+    texts = make()
+    write_json(file, {"source": source, "texts": texts}, seal=True)
+    return texts
 
 
 def status(path: str | os.PathLike) -> str:
