@@ -120,7 +120,7 @@ def descend(network, forward: Callable[[], dict]) -> list[float]:
     network.zero_grad(set_to_none=True)
     losses = forward()
     sum(losses.values()).backward()
-    return sorted(float(value) for value in losses.values())
+    return sorted(float(value.detach()) for value in losses.values())
 
 
 def torchvision_step(ours) -> Callable[[], list[float]]:
