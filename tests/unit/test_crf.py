@@ -78,11 +78,14 @@ def test_masks_that_share_lattices_are_those_with_lattices_of_their_own(
     np.testing.assert_array_equal(shared(masks[::-1])[::-1], shared(masks))
 
 
-def test_kernels_and_pydensecrf_give_the_same_masks(monkeypatch, kernels, pydensecrf):
+@pytest.mark.parametrize(
+    "parameters", [{}, {"iterations": 3, "gaussian": (1.5, 2), "bilateral": (20, 13, 4)}]
+)
+def test_kernels_and_pydensecrf_give_the_same_masks(monkeypatch, kernels, pydensecrf, parameters):
     pixels, masks = picture(96, 120, noise=12, count=5)
-    ours = dense_crf(pixels)(masks)
+    ours = dense_crf(pixels, **parameters)(masks)
     monkeypatch.setattr(native, "library", lambda: None)
-    np.testing.assert_array_equal(dense_crf(pixels)(masks), ours)
+    np.testing.assert_array_equal(dense_crf(pixels, **parameters)(masks), ours)
     assert (ours != masks).any((1, 2)).all()
 
 
@@ -121,6 +124,14 @@ def dense_mean_field(pixels, mask, iterations=10):
         belief = np.exp(unary + belief @ kernel)
         belief /= belief.sum(0)
     return belief[1].reshape(mask.shape)
+
+
+def test_masks_of_another_size_or_too_many_are_refused(kernels):
+    pixels, masks = picture(9, 11, count=5)
+    beliefs = crf.logits(pixels, **DEFAULTS)
+    for wrong in (masks, masks[:2, :8], masks[0]):
+        with pytest.raises(ValueError, match="at most 4 masks of 9 x 11"):
+            beliefs(wrong)
 
 
 def test_no_step_gives_what_went_in(kernels):

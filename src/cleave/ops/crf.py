@@ -79,21 +79,11 @@ def logits(
         A function from at most LANES masks (M, H, W) bool to log(q / (1 - q)) (M, H, W) float32.
     """
     height, width = pixels.shape[:2]
-    library = native.library()
-    create, infer = library.cleave_crf_new, library.cleave_crf_infer
-    create.restype = ctypes.c_void_p  # an address, which is no int of C
-    near, alike = _features(pixels, gaussian[0]), _features(pixels, *bilateral[:2])
-    field = ctypes.c_void_p(
-        create(
-            ctypes.c_int64(height * width),
-            *(native.pointer(near, np.float32), ctypes.c_float(gaussian[1])),
-            *(native.pointer(alike, np.float32), ctypes.c_float(bilateral[2])),
-        )
-    )
-    if not field:
-        raise MemoryError(f"no memory for the lattices of {height} x {width} pixels")
+    infer, field = native.library().cleave_crf_infer, _field(pixels, gaussian, bilateral)
 
     def beliefs(masks: Array) -> Array:
+        if len(masks) > LANES or masks.shape[1:] != (height, width):
+            raise ValueError(f"at most {LANES} masks of {height} x {width}; got {masks.shape}")
         shown, found = np.ascontiguousarray(masks, np.uint8), np.empty(masks.shape, np.float32)
         arguments = native.pointer(shown, np.uint8), ctypes.c_int64(len(masks)), ctypes.c_float(1)
         steps = ctypes.c_int64(iterations), native.pointer(found, np.float32)
@@ -101,8 +91,26 @@ def logits(
             raise MemoryError(f"no memory to filter masks of {height} x {width} pixels")
         return found
 
-    weakref.finalize(beliefs, library.cleave_crf_free, field)
+    weakref.finalize(beliefs, native.library().cleave_crf_free, field)
     return beliefs
+
+
+def _field(
+    pixels: Array, gaussian: tuple[float, float], bilateral: tuple[float, float, float]
+) -> ctypes.c_void_p:
+    """The two lattices of an image, in memory of the kernels."""
+    height, width = pixels.shape[:2]
+    near, alike = _features(pixels, gaussian[0]), _features(pixels, *bilateral[:2])
+    create = native.library().cleave_crf_new
+    create.restype = ctypes.c_void_p  # an address, which is no int of C
+    field = create(
+        ctypes.c_int64(height * width),
+        *(native.pointer(near, np.float32), ctypes.c_float(gaussian[1])),
+        *(native.pointer(alike, np.float32), ctypes.c_float(bilateral[2])),
+    )
+    if not field:
+        raise MemoryError(f"no memory for the lattices of {height} x {width} pixels")
+    return ctypes.c_void_p(field)
 
 
 def _features(pixels: Array, distance: float, colours: float | None = None) -> Array:
