@@ -143,7 +143,7 @@ def lines(rates: Rates) -> Iterator[list[str]]:
     for work in STAGES:
         rate, star = rates.core[work.row], rates.star(work)
         hours = [figure(rates.hours(work, gpus)) + star for gpus in GPUS]
-        yield [work.name, f"{rate:.3g}", figure(images(work) / rate / 3600), *hours]
+        yield [work.name, figure(rate, 3), figure(images(work) / rate / 3600), *hours]
     for name, indices in SUMS.items():
         parts = [STAGES[index] for index in indices]
         hours = [figure(sum(rates.hours(p, gpus) for p in parts)) for gpus in GPUS]
@@ -162,6 +162,6 @@ def files(measured: Mapping[str, Row]) -> Iterator[list[str]]:
         ]
 
 
-def figure(value: float) -> str:
-    """Two digits that mean something."""
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+def figure(value: float, digits: int = 2) -> str:
+    """That many digits that mean something, and all those before the point."""
+    return f"{value:,.0f}" if value >= 10 ** (digits - 1) else f"{value:.{digits}g}"
