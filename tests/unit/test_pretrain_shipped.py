@@ -29,6 +29,8 @@ SPEC = {
     "kind": "rotary",
     "mae": {"steps": 3, "batch": 4},
     "distil": {"steps": 0, "batch": 2},
+    "collage": {"steps": 5, "batch": 6},
+    "start": "first.safetensors",
 }
 
 
@@ -71,7 +73,9 @@ def test_the_card_tells_what_is_known(folder, weights):
     card = (folder / "tiny.md").read_text()
     for text in (*FACTS.values(), sha256(weights), canonical(SPEC)):
         assert text in card
-    assert "masked autoencoding: 3 steps of 4 photos |" in card
+    phases = "masked autoencoding: 3 steps of 4 photos, then telling patches of collages apart"
+    assert f"begun with the weights first.safetensors, then {phases}" in card
+    assert "by their photo: 5 steps of 6 photos |" in card
     parameters = sum(p.numel() for p in RotaryVit(SMALL).parameters())
     assert f"{parameters:,} parameters, patch 8" in card
 

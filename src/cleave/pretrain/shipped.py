@@ -112,14 +112,19 @@ def card(weights: Path, name: str, facts: Mapping[str, str]) -> str:
 
 
 def _objective(spec: Mapping[str, Any]) -> str:
-    names = {"mae": "masked autoencoding", "distil": "DINO and masked-patch distillation (iBOT)"}
+    names = {
+        "mae": "masked autoencoding",
+        "distil": "DINO and masked-patch distillation (iBOT)",
+        "collage": "telling patches of collages apart by their photo",
+    }
     settings = {key: spec.get(key, {}) for key in names}
     phases = [
         f"{names[key]}: {found['steps']} steps of {found['batch']} photos"
         for key, found in settings.items()
         if found.get("steps")
     ]
-    return ", then ".join(phases) or "none"
+    begun = [f"begun with the weights {spec['start']}"] if spec.get("start") else []
+    return ", then ".join([*begun, *phases]) or "none"
 
 
 def _file(folder: Path, name: str) -> Path:
