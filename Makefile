@@ -44,7 +44,7 @@ format: $(STAMP)
 	$(BIN)/snakefmt Snakefile workflow
 
 # Renewed when a dependency or a kernel changes. Kernels and pydensecrf are compiled on the spot.
-$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard native/*)
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard src/native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
 		{ echo "cleave needs Python 3.11 or 3.12; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@command -v c++ > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \

@@ -7,8 +7,8 @@ from setuptools import Extension, setup
 # multiply-adds: results are the same on every machine.
 kernels = Extension(
     "cleave.ops._native",
-    sources=["native/bits.c", "native/crf.c", "native/lattice.c", "native/version.c"],
-    depends=["native/lattice.h"],
+    sources=[f"src/native/{name}.c" for name in ("bits", "crf", "lattice", "version")],
+    depends=["src/native/lattice.h"],
     extra_compile_args=["-O3", "-ffp-contract=off", "-fvisibility=default"],
     libraries=["m"],
     optional=True,

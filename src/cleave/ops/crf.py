@@ -11,7 +11,7 @@ import numpy as np
 from cleave.ops import native
 from cleave.types import Array, CleaveError
 
-LANES = 4  # masks that the kernels take at once, native/lattice.h
+LANES = 4  # masks that the kernels take at once, src/native/lattice.h
 
 _MISSING = (
     "refine: crf needs the kernels of cleave, which were not compiled at its installation "
@@ -33,8 +33,8 @@ def dense_crf(
     The foreground probability that goes in is softmax([1 - m, m]): .73 inside the mask and .27
     outside. The lattices depend on the image alone, so all masks of an image share them.
 
-    Computed by kernels of our own (native/crf.c) where they were compiled, else by pydensecrf; the
-    masks are the same (64 masks of 20 images of 480 x 480: not one pixel differs).
+    Computed by kernels of our own (src/native/crf.c) where they were compiled, else by pydensecrf;
+    the masks are the same (64 masks of 20 images of 480 x 480: not one pixel differs).
 
     Args:
         pixels: (H, W, 3) uint8 RGB.

@@ -1,4 +1,4 @@
-"""The kernels that were compiled from native/*.c at installation, where there was a compiler."""
+"""The kernels compiled from src/native/*.c at installation, where there was a compiler."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-VERSION = 2  # of the kernels' signatures; native/version.c
+VERSION = 2  # of the kernels' signatures; src/native/version.c
 
 
 @functools.cache

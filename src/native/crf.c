@@ -1,4 +1,4 @@
-/* Mean field in a fully connected CRF with two labels; see dense_crf in cleave/ops/refine.py. */
+/* Mean field in a fully connected CRF with two labels; see dense_crf in cleave/ops/crf.py. */
 
 #include "lattice.h"
 
