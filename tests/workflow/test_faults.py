@@ -155,7 +155,7 @@ def flip_in_the_middle(path):
         },
         {
             "control/masks/cleave3d/0001-of-0001.json": flip_in_the_middle,
-            "benchmarks/crowded/maskcut/predictions.json": cut_off,
+            "benchmarks/crowded/maskcut/predictions.json": flip_in_the_middle,
         },
     ],
 )
