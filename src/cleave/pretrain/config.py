@@ -139,7 +139,7 @@ class Collage:
     Ours; every number is a guess of ours too, made without looking at labels.
     """
 
-    steps: Annotated[int, Ge(0)] = 0  # off, for it was tried after a short MAE alone: see the preset
+    steps: Annotated[int, Ge(0)] = 0  # off: tried on one core, after a short MAE; see the preset
     batch: Annotated[int, Ge(2)] = 64  # pieces are of the other photos of the batch
     crop: Count = 96  # pixels
     area: Range = (0.1, 1.0)  # share of its photo that the photo below, or a piece's crop, shows
