@@ -5,6 +5,7 @@ The twin is `tests/unit/augment_twins.py`, one pixel at a time.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cleave.io.atomic import read_json
 from cleave.io.coco import write_masks
 from cleave.io.images import ImageRecord, number_of
 from cleave.ops.draws import Sampler, generator
@@ -176,7 +178,7 @@ def memory_of_many() -> None:
     """Reads one shard many times, each under other names."""
     with tempfile.TemporaryDirectory() as folder:
         path, records = shard(Path(folder))
-        text = path.read_text()
+        text = json.dumps(read_json(path), separators=(",", ":"))  # its checksum would not fit
         paths = []
         for k in range(MANY // len(records)):
             paths.append(path.with_name(f"{k}.json"))
