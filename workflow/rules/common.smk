@@ -73,12 +73,17 @@ def spec(kind, key):
     return lambda wildcards: SECTIONS.spec(kind, wildcards[key])
 
 
+def processes(kind):
+    """Threads: in how many processes the section's plugin works."""
+    return lambda wildcards: getattr(SECTIONS[kind][wildcards[kind]].plugin, "processes", 1)
+
+
 def gpu(kind):
     """A resource: how many GPUs the section's plugin runs on if there are any, one a process."""
 
     def count(wildcards):
-        plugin = SECTIONS[kind][wildcards[kind]].plugin
-        return getattr(plugin, "processes", 1) if getattr(plugin, "gpu", False) else 0
+        on_gpu = getattr(SECTIONS[kind][wildcards[kind]].plugin, "gpu", False)
+        return processes(kind)(wildcards) if on_gpu else 0
 
     return count
 

@@ -8,6 +8,7 @@ rule pretrain:
         paths.log(paths.WEIGHTS),
     conda:
         "../../envs/cleave.yaml"
+    threads: processes("pretrain")
     resources:
         gpu=gpu("pretrain"),
     params:
