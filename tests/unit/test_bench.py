@@ -127,3 +127,11 @@ def test_cost_of_imagenet_by_hand(bench, tmp_path):
     ])  # fmt: skip
     assert "| 3.6 | 0.11 |" in cost.page(path)
     assert "the GPU is Some GPU, measured" in cost.page(path)
+
+
+def test_the_page_on_imagenet_says_what_the_command_prints(bench):
+    """Of the one committed file without a GPU; `python -m tests.bench --cost` prints it anew."""
+    folder = ROOT / "results" / "bench"
+    (path,) = [p for p in sorted(folder.glob("*.json")) if not bench("results").gpu(p)]
+    quoted = (folder / "README.md").read_text().split("<!-- cost -->\n")[1]
+    assert quoted.split("<!-- end -->")[0].strip() == bench("cost").page(path)
