@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_coco_benchmark import SIZE, mean, random_case, rectangles, reference, shifted, truth_of
+from coco_twins import mean, reference
+from test_coco_benchmark import SIZE, random_case, rectangles, shifted, truth_of
 
 from cleave.benchmarks.coco import CocoBenchmark
 from cleave.benchmarks.hierarchy import CAP, LEVELS, levels_of
