@@ -18,7 +18,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = REPOSITORY / "tests" / "configs"
 TINY = CONFIGS / "tiny.yaml"
 RAISED = "from cleave.stages.versions import VERSIONS; VERSIONS[{stage!r}] += 1; "
-START = "import sys; from snakemake.cli import main; sys.exit(main())"
+# Where a shell started the tests in its background, Ctrl-C is ignored, and so it would be here.
+START = """
+import signal, sys
+from snakemake.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main())
+"""
 
 
 DEADLINE = 180  # seconds to wait for anything, on a busy machine
