@@ -144,7 +144,7 @@ def test_a_worker_without_memory_costs_its_own_shard(undisturbed, project, monke
 
 
 def test_a_disk_that_is_full_costs_what_finds_no_room(undisturbed, project):
-    """A disk of its own, with room for a third of it all; with more room the same command goes on."""
+    """A disk with room for a third of it all; with more room the same command goes on."""
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
         pytest.skip("this user may mount nothing")
     expected = undisturbed.artifacts()
