@@ -20,7 +20,6 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-import scipy.linalg
 import scipy.ndimage
 import scipy.sparse.linalg
 
@@ -30,8 +29,8 @@ from cleave.io.store import write_shard
 from cleave.ops import affinity, bits, native, ncut
 from cleave.types import FeatureMap, Size
 from tests.bench.harness import Row, peak_memory, timed
+from tests.bench.reference import FLOOR, eigenvector
 
-FLOOR = 1e-5
 GRID = Size(60, 60)
 N = GRID.height * GRID.width
 TWIN = "three times: cosines, then scipy.linalg.eigh(D-A, D, subset_by_index=[1, 2])"
@@ -84,12 +83,7 @@ def naive_cuts(features: np.ndarray, threshold: float, cuts: int = 3) -> list[Cu
     features = features.copy()
     found = []
     for _ in range(cuts):
-        norms = np.linalg.norm(features, axis=1, keepdims=True)
-        unit = features / np.maximum(norms, 1e-12)
-        weights = np.where(unit @ unit.T > threshold, 1.0, FLOOR)
-        degree = np.diag(weights.sum(1))
-        _, vectors = scipy.linalg.eigh(degree - weights, degree, subset_by_index=[1, 2])
-        found.append(paint(ncut.with_sign(vectors[:, 0])))
+        found.append(paint(eigenvector(features, threshold)))
         features[found[-1][1]] = 0
     return found
 

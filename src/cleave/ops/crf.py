@@ -47,10 +47,8 @@ def dense_crf(
     Raises:
         CleaveError: neither the kernels nor pydensecrf are there.
     """
-    if native.library():
-        beliefs = logits(pixels, iterations, gaussian, bilateral)
-    else:
-        beliefs = _pydensecrf(pixels, iterations, gaussian, bilateral)
+    margins = logits if native.library() else _pydensecrf
+    beliefs = margins(pixels, iterations, gaussian, bilateral)
     size = pixels.shape[:2]
 
     def refined(masks: Array) -> Array:

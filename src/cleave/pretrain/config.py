@@ -171,7 +171,8 @@ class Pretrain:
     mae: Mae = field(default_factory=Mae)
     distil: Distil = field(default_factory=Distil)
     collage: Collage = field(default_factory=Collage)
-    # Weights that the encoder begins with, an export of another run; None: drawn from the seed
+    # Weights that the encoder begins with; None: drawn from the seed. What another section of the
+    # config makes (results/pretrain/NAME/weights.safetensors) is made first.
     start: str | None = None
     side: Count = 224  # pixels; photos are squeezed to this square, as MaskCut squeezes its input
     position_scale: Annotated[float, Ge(1)] = 2.0  # positions times U_log(1/s, s); DINOv3

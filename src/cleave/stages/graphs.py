@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cleave.io.artifacts import pack_graph, unpack_depth, unpack_features
@@ -12,9 +11,9 @@ from cleave.io.device import device, inference
 from cleave.io.images import ImageRecord, read_image_shard
 from cleave.io.store import read_shard, write_shard
 from cleave.registry import make
-from cleave.stages.job import Job, ahead, image_rng, log
-from cleave.stages.together import TOGETHER, given_gpu, in_turn, windows
-from cleave.types import CleaveError, DepthMap, FeatureMap, PatchGraph
+from cleave.stages.job import Job, ahead, image_rng, in_turn, log
+from cleave.stages.together import TOGETHER, alike, given_gpu, windows
+from cleave.types import CleaveError, DepthMap, FeatureMap, PatchGraph, Size
 
 Inputs = tuple[str, FeatureMap, DepthMap | None]  # image id
 
@@ -60,20 +59,12 @@ def _on_gpu(graph_maker: Any, inputs: Iterator[Inputs]) -> Iterator[PatchGraph]:
 
     for window in windows(inputs, TOGETHER):
         try:
-            graphs = _by_grid(window, batch)
+            graphs = alike(window, _grid, batch)
         except CleaveError:  # once more, so that it comes where its image's graph would have
             graphs = (batch([image])[0] for image in window)
         yield from graphs
     log.info("eigenproblems: %s", solver.summary())
 
 
-def _by_grid(
-    window: Sequence[Inputs], batch: Callable[[list[Inputs]], list[PatchGraph]]
-) -> list[PatchGraph]:
-    places = defaultdict(list)
-    for place, (_, features, _) in enumerate(window):
-        places[features.grid].append(place)
-    found = {}
-    for group in places.values():
-        found |= zip(group, batch([window[place] for place in group]), strict=True)
-    return [found[place] for place in range(len(window))]
+def _grid(image: Inputs) -> Size:
+    return image[1].grid

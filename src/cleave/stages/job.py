@@ -98,8 +98,13 @@ def images_of(
     images = map(dataset.read, shard.records)
     if busy:
         images = ahead(images, READ_AHEAD)
+    yield from in_turn(job, shard, images)
+
+
+def in_turn(job: Job, shard: ImageShard, results: Iterator[T]) -> Iterator[tuple[ImageRecord, T]]:
+    """Each record of a shard with the next result, whose error names the image; see `progress`."""
     for record in progress(job, shard):
-        yield record, next(images)
+        yield record, next(results)
 
 
 def on_gpu(plugin: Any) -> bool:

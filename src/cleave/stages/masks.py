@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,8 +18,8 @@ from cleave.masks.common import solved_by
 from cleave.ops.ncut import Spectrum
 from cleave.references import NEEDS
 from cleave.registry import make
-from cleave.stages.job import Job, log, open_images
-from cleave.stages.together import TOGETHER, Ask, given_gpu, in_lockstep, in_turn, windows
+from cleave.stages.job import Job, in_turn, log, open_images
+from cleave.stages.together import TOGETHER, Ask, alike, given_gpu, in_lockstep, windows
 from cleave.types import Array, Image, MaskSet, Scene
 
 Part = Callable[[str], Any]  # image id to what a scene holds of it
@@ -62,20 +62,20 @@ def _on_gpu(cut: Cut, records: Sequence[ImageRecord]) -> Iterator[MaskSet]:
         with solved_by(lambda *problem: ask(problem)):
             return cut(record)
 
-    def solve(problems: Sequence[Problem]) -> list[Spectrum]:
-        alike = defaultdict(list)
-        for place, (_, *kind) in enumerate(problems):
-            alike[tuple(kind)].append(place)
-        found = {}
-        for kind, places in alike.items():
-            with inference():
-                spectra = solver.spectra([problems[place][0] for place in places], *kind)
-            found |= zip(places, spectra, strict=True)
-        return [found[place] for place in range(len(problems))]
+    def solve(problems: Sequence[Problem]) -> Sequence[Spectrum]:
+        with inference():
+            return solver.spectra([edges for edges, *_ in problems], *_kind(problems[0]))
+
+    def answer(problems: Sequence[Problem]) -> list[Spectrum]:
+        return alike(problems, _kind, solve)
 
     for window in windows(records, TOGETHER):
-        yield from in_lockstep(cut_asking, window, solve)
+        yield from in_lockstep(cut_asking, window, answer)
     log.info("eigenproblems: %s", solver.summary())
+
+
+def _kind(problem: Problem) -> tuple[int, float]:
+    return problem[1:]
 
 
 def _reader(job: Job, need: str, stack: contextlib.ExitStack) -> Part:

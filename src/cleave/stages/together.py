@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from cleave.io.device import device
 from cleave.io.gpus import visible
-from cleave.io.images import ImageRecord, ImageShard
-from cleave.stages.job import Job, progress
+from cleave.stages.job import Job
 
 # Images whose eigenproblems are solved together: float64 matrices of 1.7 GB at 3,600 patches, and
 # as many photos, graphs and feature maps in memory (of 12 megapixels: 0.6 GB). More would not be
@@ -24,14 +24,6 @@ Ask = Callable[[Any], Any]
 def given_gpu(job: Job) -> bool:
     """Whether the scheduler gave this job a GPU that is there; torch is imported only if so."""
     return job.gpus > 0 and bool(visible()) and device() != "cpu"
-
-
-def in_turn(
-    job: Job, shard: ImageShard, results: Iterator[Result]
-) -> Iterator[tuple[ImageRecord, Result]]:
-    """Each record of a shard with the next result, whose error names the image; see `progress`."""
-    for record in progress(job, shard):
-        yield record, next(results)
 
 
 def windows(items: Iterable[Item], count: int) -> Iterator[list[Item]]:
@@ -49,6 +41,21 @@ def windows(items: Iterable[Item], count: int) -> Iterator[list[Item]]:
         raise
     if window:
         yield window
+
+
+def alike(
+    items: Sequence[Item],
+    kind: Callable[[Item], Hashable],
+    answer: Callable[[list[Item]], Iterable[Result]],
+) -> list[Result]:
+    """The answers in the order of the items, those of one kind found together."""
+    places = defaultdict(list)
+    for place, item in enumerate(items):
+        places[kind(item)].append(place)
+    found: dict[int, Result] = {}
+    for group in places.values():
+        found |= zip(group, answer([items[place] for place in group]), strict=True)
+    return [found[place] for place in range(len(items))]
 
 
 def in_lockstep(
