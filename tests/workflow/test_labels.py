@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from conftest import Project
 from PIL import Image
@@ -40,3 +42,20 @@ def test_a_label_file_that_changes_reruns_what_reads_it(tmp_path):
         "tables/cars.csv",
         "report/index.html",
     }
+
+
+def test_annotations_in_a_home_folder_are_found_and_missed(tmp_path, monkeypatch):
+    """And missed though all that was made of them is there."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    project = Project(tmp_path / "labels")
+    Image.new("RGB", (64, 48), (90, 0, 0)).save(project.folder / "a.png")
+    entry = {"id": 1, "file_name": "a.png", "width": 64, "height": 48}
+    file = tmp_path / "labels.json"
+    file.write_text(json.dumps({"images": [entry], "annotations": [], "categories": []}))
+    coco = {"kind": "coco", "images": ".", "annotations": "~/labels.json"}
+    project.write({"datasets": {"mine": coco}, "features": {"colour": {"size": 8}}})
+    project.snakemake("results/mine/images/0001-of-0001.json")
+    file.unlink()
+    printed = project.snakemake("results/mine/images/0001-of-0001.json", check=False)
+    assert "datasets.mine" in printed
+    assert f"{file}: there is no such file" in printed

@@ -52,3 +52,27 @@ def test_changed_use_trains_nothing(project):
 def test_changed_other_features_train_nothing(project):
     project.set("features.colour.position_weight", 0.5)
     assert project.planned() == {path.replace("rotary", "colour") for path in FOLLOWS}
+
+
+def test_one_pretraining_begins_with_the_weights_of_another(project):
+    def second(config: dict) -> None:
+        begun = {"start": f"results/{WEIGHTS}"}
+        config["pretrain"]["second"] = config["pretrain"]["tiny"] | begun
+        config["features"]["rotary"]["pretrain"] = "second"
+
+    project.change(second)
+    made = {"pretrain/second/weights.safetensors"} | FOLLOWS
+    assert project.planned() == made
+    project.set("pretrain.tiny.distil.momentum", 0.9)
+    assert project.planned() == made | {WEIGHTS}
+
+
+@pytest.mark.parametrize("section", ["pretrain.tiny.start", "features.rotary.weights"])
+def test_weights_that_are_nowhere_stop_the_plan(project, section):
+    """Though all that was made with others is there."""
+    project.change(lambda config: config["features"]["rotary"].pop("pretrain"))
+    if section.startswith("pretrain"):
+        project.set("features.rotary.pretrain", "tiny")
+    project.set(section, "nowhere.safetensors")
+    printed = project.snakemake("--dry-run", check=False)
+    assert f"{section}: nowhere.safetensors: there is no such file" in printed

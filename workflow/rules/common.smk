@@ -88,10 +88,23 @@ def gpu(kind):
     return count
 
 
+def given(section, *files):
+    """An input: files that a section names. Most are the user's, and no rule makes them.
+
+    Snakemake takes what was made of a file that is gone for finished, whatever else has changed.
+    """
+    made = {paths.WEIGHTS.format(pretrain=name) for name in SECTIONS["pretrain"]}
+    for file in files:
+        if file not in made and not os.path.exists(file):
+            raise WorkflowError(f"{section}: {file}: there is no such file")
+    return list(files)
+
+
 def dataset_files(name):
     """The annotation file of a data set, where it has one: a change of it reruns its images."""
     file = getattr(SECTIONS["datasets"][name].plugin, "annotations", None)
-    return [] if file is None or os.path.isdir(file) else [file]
+    file = file and os.path.expanduser(file)
+    return [] if file is None or os.path.isdir(file) else given(f"datasets.{name}", file)
 
 
 def digests(dataset):
@@ -137,16 +150,17 @@ def depth_fingerprint(name):
     return plugin.fingerprint() if hasattr(plugin, "fingerprint") else ""
 
 
-def weights_of_features(wildcards):
-    """An input: the weights file that a features section names, so that a new one is noticed."""
-    file = getattr(SECTIONS["features"][wildcards.features].plugin, "weights", None)
-    return [] if file in (None, "random") else [str(located(file)[0])]
+def weights_of(kind, field):
+    """An input: the weights file that a section names in a field, so that a new one is noticed."""
 
+    def files(wildcards):
+        name = wildcards[kind]
+        file = getattr(SECTIONS[kind][name].plugin, field, None)
+        if file in (None, "random"):
+            return []
+        return given(f"{kind}.{name}.{field}", str(located(file)[0]))
 
-def weights_of_masks(wildcards):
-    """An input: the weights of a refiner that a mask section names, so that new ones are noticed."""
-    file = getattr(SECTIONS["masks"][wildcards.masks].plugin, "cascadepsp", None)
-    return [] if file is None else [file]
+    return files
 
 
 def reference(kind, key, pattern):
@@ -197,8 +211,9 @@ def training_of(wildcards):
 
 def weights_of_detector(wildcards):
     """An input: the weights file, if any, that round 0 begins with, so that a new one is noticed."""
-    files = SECTIONS["detectors"][round_of(wildcards).detector].plugin.files
-    return list(files) if wildcards.round == "0" else []
+    name = round_of(wildcards).detector
+    files = SECTIONS["detectors"][name].plugin.files if wildcards.round == "0" else ()
+    return given(f"detectors.{name}.weights", *files)
 
 
 def checkpoint_before(wildcards):

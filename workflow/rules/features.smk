@@ -1,6 +1,6 @@
 rule features:
     input:
-        weights_of_features,
+        weights_of("features", "weights"),
         images=paths.IMAGES,
         weights=reference("features", "pretrain", paths.WEIGHTS),
     output:

@@ -1,6 +1,6 @@
 rule masks:
     input:
-        weights_of_masks,
+        weights_of("masks", "cascadepsp"),
         images=paths.IMAGES,
         features=reference("masks", "features", paths.FEATURES),
         depth=reference("masks", "depth", paths.DEPTH),

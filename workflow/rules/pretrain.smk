@@ -1,5 +1,6 @@
 rule pretrain:
     input:
+        weights_of("pretrain", "start"),
         images=of_pretrain(paths.IMAGES),
     output:
         weights=paths.WEIGHTS,
