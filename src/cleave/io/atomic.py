@@ -8,10 +8,11 @@ import glob
 import json
 import os
 import re
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cleave.types import DataError
 
@@ -129,12 +130,21 @@ def require_whole(path: Path) -> None:
         file.seek(start)
         if not (seal := _SEAL.search(file.read())):
             return
-        left, checksum = start + seal.start(), 0
         file.seek(0)
-        while left and (block := file.read(min(left, _BLOCK))):
-            left, checksum = left - len(block), zlib.crc32(block, checksum)
+        checksum = crc32(file, start + seal.start())
     if checksum != int(seal[1], 16):
         raise DataError(f"{path}: {_DAMAGED}; delete it to redo it")
+
+
+def crc32(file: BinaryIO, length: int = sys.maxsize, before: int = 0) -> int:
+    """The checksum of the next `length` bytes of a file, or of all it has, a block at a time.
+
+    Args:
+        before: the checksum of what comes before them.
+    """
+    while length and (block := file.read(min(length, _BLOCK))):
+        length, before = length - len(block), zlib.crc32(block, before)
+    return before
 
 
 def read_json(path: Path) -> Any:

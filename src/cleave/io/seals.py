@@ -11,12 +11,12 @@ import re
 import zlib
 from pathlib import Path
 
+from cleave.io.atomic import crc32
 from cleave.types import DataError
 
 UNSEALED = {"crc32": "00000000"}  # to be part of the metadata that is written
 _SEAL = re.compile(rb'\\"crc32\\":\\"([0-9a-f]{8})\\"')  # JSON inside JSON: its quotes are escaped
 _LENGTH = 8  # bytes before the header that say how long it is
-_BLOCK = 1 << 20  # bytes
 
 
 def seal(path: Path) -> None:
@@ -52,8 +52,6 @@ def _find(path: Path) -> tuple[bytes | None, int]:
 def _checksum(path: Path, place: int) -> int:
     """Of all bytes, those of the checksum itself at zero."""
     with open(path, "rb") as file:
-        checksum = zlib.crc32(UNSEALED["crc32"].encode(), zlib.crc32(file.read(place)))
+        checksum = zlib.crc32(UNSEALED["crc32"].encode(), crc32(file, place))
         file.seek(place + len(UNSEALED["crc32"]))
-        while block := file.read(_BLOCK):
-            checksum = zlib.crc32(block, checksum)
-    return checksum
+        return crc32(file, before=checksum)
