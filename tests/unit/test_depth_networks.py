@@ -262,6 +262,23 @@ def test_a_damaged_config_is_refused(depth_anything, tmp_path, text):
         DepthAnything(model=str(folder))(photo())
 
 
+@pytest.mark.parametrize("changed", ["config.json", "scheduler/model.safetensors", "new.json"])
+def test_a_model_that_changes_in_its_folder_is_noticed(changed, tmp_path):
+    (tmp_path / "scheduler").mkdir()
+    for name in ("config.json", "scheduler/model.safetensors"):
+        (tmp_path / name).write_text("{}")
+    source = ZoeDepth(model=str(tmp_path))
+    before = source.fingerprint()
+    assert source.fingerprint() == before
+    (tmp_path / changed).write_text('{"other": 1}')
+    assert source.fingerprint() != before
+
+
+@pytest.mark.parametrize("kind", [ZoeDepth, DepthAnything])
+def test_a_model_of_the_hub_is_known_by_its_name_alone(kind):
+    assert kind().fingerprint() == ""
+
+
 @pytest.mark.parametrize("model", ["nowhere", "/no/such/folder", "a/b/c"])
 def test_a_missing_folder_is_no_hub_name(model):
     with pytest.raises(DataError, match="no such folder"):

@@ -1,14 +1,32 @@
-"""What the depth networks share: sizes, and from their output to distance."""
+"""What depth plugins share: the files they read, sizes, and from a network's output to distance."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
 
 import numpy as np
 
 from cleave.io.images import resize
+from cleave.io.listing import Fingerprints, status, walk
 from cleave.types import Array, Size
 
 LEAST_SIDE = 32  # pixels
 LONGEST = 4  # times the short side
+
+
+def files_fingerprint(root: Path, suffixes: Collection[str]) -> str:
+    """A text that changes with the names, sizes and times of the files below a folder."""
+    prints = Fingerprints(1)
+    for found in walk(root, suffixes):
+        if not found.reason:
+            prints.add(found, status(root / found.path))
+    return prints.texts()[0]
+
+
+def model_fingerprint(model: str) -> str:
+    """The same of a model's folder as `save_pretrained` writes it; "" for a name on the hub."""
+    return files_fingerprint(Path(model), {".json", ".safetensors"}) if Path(model).is_dir() else ""
 
 
 def fit_for_network(pixels: Array) -> Array:

@@ -11,8 +11,9 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from annotated_types import Gt, Interval, MinLen
 
+from cleave.depth.common import files_fingerprint
 from cleave.io.images import printable
-from cleave.io.listing import Fingerprints, expanded, folder, status, walk
+from cleave.io.listing import expanded, folder
 from cleave.spec import ConfigError, nearest
 from cleave.types import Array, DataError, DepthMap, Image, Size
 
@@ -54,11 +55,7 @@ class Files:
         Raises:
             ConfigError: the root is not there.
         """
-        root, prints = folder(self.root, "root"), Fingerprints(1)
-        for found in walk(root, {Path(self.pattern).suffix.lower()}):
-            if not found.reason:
-                prints.add(found, status(root / found.path))
-        return prints.texts()[0]
+        return files_fingerprint(folder(self.root, "root"), {Path(self.pattern).suffix.lower()})
 
     def __call__(self, image: Image) -> DepthMap:
         """The depth of one image, at the resolution of its file.

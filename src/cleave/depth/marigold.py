@@ -12,7 +12,12 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from annotated_types import Ge, Gt
 
-from cleave.depth.common import distance_from_disparity, fit_for_network, stored_size
+from cleave.depth.common import (
+    distance_from_disparity,
+    fit_for_network,
+    model_fingerprint,
+    stored_size,
+)
 from cleave.io.device import device, inference
 from cleave.io.weights import Weights, hub_file
 from cleave.ops.resample import average
@@ -59,6 +64,10 @@ class Marigold:
     def saw_labels(self) -> str:
         """Which labels its training saw, for the report."""
         return MARIGOLD.labels if self.model == MARIGOLD.hub else f"depth ({self.model})"
+
+    def fingerprint(self) -> str:
+        """A text that changes with the files of a model that is a folder; opens none of them."""
+        return model_fingerprint(self.model)
 
     @functools.cached_property
     def _pipeline(self) -> Any:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from annotated_types import Gt
 
-from cleave.depth.common import distance_from_disparity, fit_for_network, stored_size
+from cleave.depth.common import (
+    distance_from_disparity,
+    fit_for_network,
+    model_fingerprint,
+    stored_size,
+)
 from cleave.io.device import device, inference
 from cleave.io.weights import Weights, hub_file, summarise
 from cleave.types import Array, DataError, DepthMap, Image, Size
@@ -58,6 +63,10 @@ class ZoeDepth:
         """Which labels its training saw, for the report."""
         return _saw_labels(self.model, ZOEDEPTH)
 
+    def fingerprint(self) -> str:
+        """A text that changes with the files of a model that is a folder; opens none of them."""
+        return model_fingerprint(self.model)
+
     @functools.cached_property
     def _network(self) -> tuple[Any, Any]:
         return _load(self.model, "ZoeDepthForDepthEstimation", "zoedepth")
@@ -96,6 +105,10 @@ class DepthAnything:
     def saw_labels(self) -> str:
         """Which labels its training saw, for the report."""
         return _saw_labels(self.model, DEPTH_ANYTHING)
+
+    def fingerprint(self) -> str:
+        """A text that changes with the files of a model that is a folder; opens none of them."""
+        return model_fingerprint(self.model)
 
     @functools.cached_property
     def _network(self) -> tuple[Any, Any]:
