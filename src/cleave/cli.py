@@ -14,6 +14,7 @@ import sys
 import traceback
 from logging.handlers import MemoryHandler
 from pathlib import Path
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -131,7 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, parents=[common], help=text)
         command.set_defaults(command=_person(name))
+    _add_stages(commands, common)
+    return parser
 
+
+def _add_stages(commands: Any, common: argparse.ArgumentParser) -> None:
+    """A command for each stage; all take the same."""
     for stage in VERSIONS:
         command = commands.add_parser(stage, parents=[common], help=f"workflow stage: {stage}")
         command.add_argument("--spec", required=True, type=json.loads, help="the section, as JSON")
@@ -141,7 +147,6 @@ def _parser() -> argparse.ArgumentParser:
         for name in INPUTS:
             command.add_argument(f"--{name}", nargs="*", type=Path, default=[])
         command.set_defaults(command=_run_stage, stage=stage)
-    return parser
 
 
 def _person(name: str):
