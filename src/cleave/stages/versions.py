@@ -18,5 +18,5 @@ VERSIONS = {
     "baseline": 2,
     "score": 2,
     "table": 2,
-    "report": 2,
+    "report": 3,
 }
