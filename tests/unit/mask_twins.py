@@ -59,11 +59,11 @@ def bipartition_naive(scene, painted):
     degree = np.diag(weights.sum(1))
     _, vectors = scipy.linalg.eigh(degree - weights, degree)
     x = exact_ties(vectors[:, 1])
-    if x[np.argmax(np.abs(x))] < 0:
+    if x[peak_naive(np.abs(x))] < 0:
         x = -x
-    b = x > x.mean()
+    b = above_mean(x)
     corners = b.reshape(h, w)[[0, 0, -1, -1], [0, -1, 0, -1]]
-    if corners.sum() >= 3 or not b[np.argmax(np.abs(x))]:
+    if corners.sum() >= 3 or not b[peak_naive(np.abs(x))]:
         x, b = -x, ~b
     return x.reshape(h, w), b.reshape(h, w)
 
@@ -71,6 +71,19 @@ def bipartition_naive(scene, painted):
 def exact_ties(vector):
     """Peak 1, rounded: where patches share the peak the first is the seed, not LAPACK's luck."""
     return np.round(vector / np.abs(vector).max(), 8)
+
+
+def peak_naive(values):
+    """The first place of the largest value, of a vector of peak 1.
+
+    Patches alike in the graph but for edges of the floor's weight tie, as in `ops.ncut`.
+    """
+    return np.argmax(values >= values.max() - 1e-6)
+
+
+def above_mean(x):
+    """Of a vector with exact ties: where mirrored patches cancel out, those at the mean are not."""
+    return x - x.mean() > 1e-7
 
 
 def patches_of(maskset, grid):

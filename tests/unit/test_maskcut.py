@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_twins import FOUR, bipartition_naive, flood, patches_of, random_scene, scene_of
+from mask_twins import (
+    FOUR,
+    bipartition_naive,
+    flood,
+    patches_of,
+    peak_naive,
+    random_scene,
+    scene_of,
+)
 
 from cleave.masks.maskcut import MaskCut
 from cleave.ops import ncut
@@ -30,7 +38,7 @@ def maskcut_naive(scene, count, small, overlap, compare_all):
     painted, earlier, masks = np.zeros(scene.graph.grid, bool), [], []
     for i in range(count):
         x, b = bipartition_naive(scene, painted)
-        mask = component_naive(b, np.unravel_index(np.argmax(x), x.shape))
+        mask = component_naive(b, np.unravel_index(peak_naive(x), x.shape))
         if i >= 1:
             others = earlier if compare_all else earlier[-1:]
             alike = any(iou_naive(mask, other) > overlap for other in others)

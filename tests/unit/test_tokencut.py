@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from mask_twins import exact_ties, patches_of, random_scene, scene_of
+from mask_twins import above_mean, exact_ties, patches_of, peak_naive, random_scene, scene_of
 from scipy import linalg, ndimage
 
 from cleave.masks.tokencut import TokenCut
@@ -14,11 +14,13 @@ def tokencut_naive(scene):
     n = scene.graph.edges.shape[0]
     weights = np.where(bits.unpack(scene.graph.edges, n), 1.0, scene.graph.floor)
     degree = np.diag(weights.sum(1))
-    v = exact_ties(linalg.eigh(degree - weights, degree)[1][:, 1])
-    inside = v > v.mean()
-    seed = np.argmax(np.abs(v))
+    values, vectors = linalg.eigh(degree - weights, degree)
+    assume(values[2] - values[1] > 1e-6)  # else any vector of a plane is as good
+    v = exact_ties(vectors[:, 1])
+    seed = peak_naive(np.abs(v))
+    inside = above_mean(v)
     if not inside[seed]:
-        inside = ~inside
+        inside = above_mean(-v)  # but for patches at the mean, the rest
     labels, _ = ndimage.label(inside.reshape(scene.graph.grid))
     return labels == labels.flat[seed]
 
