@@ -103,8 +103,9 @@ def given(section, *files):
 def dataset_files(name):
     """The annotation file of a data set, where it has one: a change of it reruns its images."""
     file = getattr(SECTIONS["datasets"][name].plugin, "annotations", None)
-    file = file and os.path.expanduser(file)
-    return [] if file is None or os.path.isdir(file) else given(f"datasets.{name}", file)
+    if file is None or os.path.isdir(file := os.path.expanduser(file)):
+        return []
+    return given(f"datasets.{name}", file)
 
 
 def digests(dataset):

@@ -20,7 +20,7 @@ from cleave.io.images import (
     read_image,
     refuse_many_broken,
 )
-from cleave.io.listing import Fingerprints, Found, folder, identify, key_of, status
+from cleave.io.listing import Found, fingerprint, folder, identify, key_of, status
 from cleave.io.shards import shard_of
 from cleave.spec import to_mapping
 from cleave.types import DataError, Image
@@ -101,11 +101,8 @@ def folder_fingerprint(path: Path, what: str) -> str:
     Raises:
         ConfigError: there is no such folder.
     """
-    prints = Fingerprints(1)
-    with os.scandir(folder(path, what)) as entries:
-        for entry in entries:
-            prints.add(Found(entry.name, entry.name), status(entry.path))
-    return prints.texts()[0]
+    root = folder(path, what)
+    return fingerprint(root, (Found(name, name) for name in os.listdir(root)))
 
 
 def named(names: Iterator[str], suffix: str) -> Iterator[Found]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cleave.io.images import resize
-from cleave.io.listing import Fingerprints, status, walk
+from cleave.io.listing import fingerprint, walk
 from cleave.types import Array, Size
 
 LEAST_SIDE = 32  # pixels
@@ -16,12 +16,8 @@ LONGEST = 4  # times the short side
 
 
 def files_fingerprint(root: Path, suffixes: Collection[str]) -> str:
-    """A text that changes with the names, sizes and times of the files below a folder."""
-    prints = Fingerprints(1)
-    for found in walk(root, suffixes):
-        if not found.reason:
-            prints.add(found, status(root / found.path))
-    return prints.texts()[0]
+    """A text that changes with the files below a folder that have one of these suffixes."""
+    return fingerprint(root, (found for found in walk(root, suffixes) if not found.reason))
 
 
 def model_fingerprint(model: str) -> str:

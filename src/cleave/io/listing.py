@@ -235,6 +235,14 @@ class Fingerprints:
         return [f"{total % 2**256:064x}" for total in self._sums]
 
 
+def fingerprint(root: Path, files: Iterable[Found]) -> str:
+    """A text that changes with the names, sizes and times of these files below a folder."""
+    prints = Fingerprints(1)
+    for found in files:
+        prints.add(found, status(root / found.path))
+    return prints.texts()[0]
+
+
 def remembered(file: Path, source: str, make: Callable[[], list[str]]) -> list[str]:
     """What `make` gave when it was last asked with this source; kept in `file`, and made if not.
 
